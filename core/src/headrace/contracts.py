@@ -1,0 +1,410 @@
+"""What plugins promise and what core lends them. Protocols only: a plugin inherits from nothing of ours.
+
+An object that a factory built may also be an async context manager: core enters it before the first request
+and leaves it after the last, so whoever owns a process, a pool or a file opens and closes it there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from uuid import UUID
+
+from msgspec import Struct
+
+from .credentials import Location, Secret
+from .prompts import Prompts
+from .records import (
+    Datapoint,
+    DemonstrationFeedback,
+    Example,
+    Feedback,
+    InferenceRecord,
+    ModelInferenceRecord,
+    Record,
+)
+from .schemas import Schema
+from .transport import Transport
+from .types import (
+    Block,
+    Chunk,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    FinishReason,
+    FunctionType,
+    Input,
+    ModelRequest,
+    ModelResponse,
+    Output,
+    Params,
+    Split,
+    Tool,
+    ToolChoice,
+    ToolConfig,
+    Usage,
+)
+
+if TYPE_CHECKING:  # pydantic costs 60 ms to import, and `headrace --help` needs none of it
+    from pydantic import BaseModel
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Factory(Generic[T]):
+    """One type a plugin offers: ``name`` is the TOML ``type``, ``config`` checks its table, ``build`` makes it.
+
+    ``build(settings, services)`` gets an instance of ``config`` and what core lends to that kind.
+    """
+
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, Any], T]
+
+
+class Clock(Protocol):
+    """Time, so that tests can set it."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def perf(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def perf(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Services:
+    """What core lends every plugin: the way out, secrets, and the time."""
+
+    transport: Transport
+    secret: Callable[[Location], Secret]
+    clock: Clock = field(default_factory=SystemClock)
+
+
+# -- providers --------------------------------------------------------------------------------------------
+
+
+class Provider(Protocol):
+    """One upstream that can run one model. Raises only ``ProviderError`` and its kin."""
+
+    async def complete(self, request: ModelRequest) -> ModelResponse:
+        """Run to the end."""
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
+        """Run piece by piece; the first chunk carries ``raw_request``. The caller closes the generator."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider, or a part of one, that turns texts into vectors."""
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """One vector per input, in order."""
+
+
+# -- stores -----------------------------------------------------------------------------------------------
+
+
+class InferenceQuery(Struct, frozen=True, kw_only=True):
+    """Which stored inferences; newest first. ``limit`` None is all of them; ``before`` is an exclusive cursor."""
+
+    ids: tuple[UUID, ...] | None = None
+    function_name: str | None = None
+    variant_name: str | None = None
+    episode_ids: tuple[UUID, ...] | None = None
+    tags: Mapping[str, str] = {}
+    before: UUID | None = None
+    limit: int | None = 20
+    offset: int = 0
+
+
+class DatapointQuery(Struct, frozen=True, kw_only=True):
+    """Which datapoints; last updated first, then by id. Retired ones only when asked for by ``ids``."""
+
+    ids: tuple[UUID, ...] | None = None
+    dataset_name: str | None = None
+    function_name: str | None = None
+    splits: tuple[Split, ...] | None = None
+    content_keys: tuple[str, ...] | None = None
+    episode_ids: tuple[UUID, ...] | None = None
+    limit: int | None = 20
+    offset: int = 0
+
+
+class DatasetSummary(Struct, frozen=True, kw_only=True):
+    """One dataset, by its datapoints that are not retired; ``last_updated`` in RFC 3339."""
+
+    dataset_name: str
+    datapoint_count: int
+    last_updated: str
+
+
+class Store(Protocol):
+    """Where records go and come from. An async context manager: it opens its file or pool there.
+
+    Raises ``StoreError`` when it cannot. Reads see every write that has returned.
+    """
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Write all or none. When this returns they are durable, whatever happens to the process."""
+
+    async def inferences(self, query: InferenceQuery) -> list[InferenceRecord]:
+        """Stored inferences, newest id first."""
+
+    async def model_inferences(self, inference_id: UUID) -> list[ModelInferenceRecord]:
+        """Every attempt of one inference, in the order they were made."""
+
+    async def feedback(self, target_id: UUID, *, limit: int | None = 100) -> list[Feedback]:
+        """All feedback on one inference or episode, newest id first."""
+
+    async def demonstrations(self, inference_ids: Sequence[UUID]) -> dict[UUID, DemonstrationFeedback]:
+        """The latest demonstration of each inference that has one."""
+
+    async def datapoints(self, query: DatapointQuery) -> list[Datapoint]:
+        """Datapoints, last updated first."""
+
+    async def datasets(self, *, function_name: str | None = None) -> list[DatasetSummary]:
+        """Datasets that have datapoints, last updated first."""
+
+    async def examples(
+        self, function_name: str, variant_name: str, embedding: Sequence[float], k: int
+    ) -> list[tuple[Example, float]]:
+        """The k nearest examples of a variant with their cosine distance (0 to 2), nearest first."""
+
+    async def count_examples(self, function_name: str, variant_name: str) -> int:
+        """How many examples a variant has."""
+
+    async def ping(self) -> None:
+        """Return if the store answers; raise StoreError otherwise."""
+
+    async def __aenter__(self) -> Store:
+        """Open, and bring the schema up to date."""
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close; what ``write`` returned for is safe."""
+
+
+# -- variants ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """A function as its variants see it. ``schemas`` are by template name (``system``, ``user``, ...)."""
+
+    name: str
+    type: FunctionType
+    schemas: Mapping[str, Schema] = field(default_factory=dict)
+    output_schema: Schema | None = None
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool | None = None
+    description: str | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one provider, as ``models`` saw it; becomes a ``ModelInferenceRecord``."""
+
+    id: UUID
+    model_name: str
+    provider_name: str
+    provider_type: str
+    request: ModelRequest | EmbeddingRequest
+    raw_request: str = ""
+    raw_response: str = ""
+    output: tuple[Block, ...] = ()
+    usage: Usage = Usage()
+    finish_reason: FinishReason | None = None
+    response_time_ms: int | None = None
+    ttft_ms: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One inference as a variant gets it: validated, not rendered. Models append to ``attempts``."""
+
+    inference_id: UUID
+    episode_id: UUID
+    input: Input
+    params: Params
+    tools: ToolConfig | None
+    output_schema: Schema | None
+    credentials: Mapping[str, str]
+    attempts: list[Attempt]
+
+
+class Answer(Struct, frozen=True):
+    """What a variant answers. Tokens and cost are summed from the task's attempts by the gateway."""
+
+    output: tuple[Block, ...]
+    finish_reason: FinishReason | None = None
+
+
+class Model(Protocol):
+    """A name that variants use: providers in order, with time limits and fallback."""
+
+    async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
+        """The first provider that answers. Raise AllProvidersFailed or TimedOut."""
+
+    def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
+        """Piece by piece; falls back only until the first piece. The caller closes the generator."""
+
+
+class EmbeddingModel(Protocol):
+    """The same for embeddings."""
+
+    async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
+        """The first provider that answers. Raise AllProvidersFailed or TimedOut."""
+
+
+Nearest: TypeAlias = Callable[[str, str, Sequence[float], int], Awaitable[list[tuple[Example, float]]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantServices(Services):
+    """What core lends a variant. ``model`` and ``embedding_model`` raise ConfigError for an unknown name.
+
+    ``nearest(function, variant, embedding, k)`` looks examples up in the store.
+    """
+
+    name: str
+    function: FunctionSpec
+    model: Callable[[str], Model]
+    embedding_model: Callable[[str], EmbeddingModel]
+    prompts: Prompts
+    nearest: Nearest
+
+
+class Variant(Protocol):
+    """One way to perform a function."""
+
+    async def run(self, task: Task) -> Answer:
+        """Perform once."""
+
+    def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
+        """Perform piece by piece. The caller closes the generator."""
+
+
+# -- optimizers -------------------------------------------------------------------------------------------
+
+
+class Workbench(Protocol):
+    """What core lends one optimization: open data, embeddings, a place for examples. Never the test split."""
+
+    @property
+    def function(self) -> FunctionSpec:
+        """The function to be made better."""
+
+    async def datapoints(self, split: Split) -> list[Datapoint]:
+        """The dataset's ``train`` or ``validation`` part. Raise SealedSplit for ``test``."""
+
+    async def embed(self, model_name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """One vector per text, in order."""
+
+    async def count_examples(self, variant_name: str) -> int:
+        """How many examples the variant has already."""
+
+    async def add_examples(self, examples: Sequence[Example]) -> None:
+        """Store examples; durable when it returns."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Say how far the work has come."""
+
+
+class Pending(Struct, frozen=True, tag_field="status", tag="pending", omit_defaults=True):
+    """An optimization that is still running."""
+
+    message: str
+    estimated_finish: str | None = None
+
+
+class VariantOutput(Struct, frozen=True, tag_field="type", tag="variant"):
+    """One new variant, as its TOML table."""
+
+    content: dict[str, Any]
+
+
+class VariantsOutput(Struct, frozen=True, tag_field="type", tag="variants"):
+    """Several new variants by name."""
+
+    content: dict[str, dict[str, Any]]
+
+
+class ModelOutput(Struct, frozen=True, tag_field="type", tag="model"):
+    """A new model, as its TOML table (``routing``, ``providers``)."""
+
+    content: dict[str, Any]
+
+
+class Completed(Struct, frozen=True, tag_field="status", tag="completed"):
+    """An optimization that yielded something."""
+
+    output: VariantOutput | VariantsOutput | ModelOutput
+
+
+class Failed(Struct, frozen=True, tag_field="status", tag="failed", omit_defaults=True):
+    """An optimization that will yield nothing."""
+
+    message: str
+    error: Any = None
+
+
+JobStatus: TypeAlias = Pending | Completed | Failed
+
+
+class Optimizer(Protocol):
+    """Makes a better variant, here or at an upstream that takes hours."""
+
+    async def launch(self, workbench: Workbench) -> dict[str, Any]:
+        """Start (or do) the work; the handle is JSON and all that ``poll`` needs, even in another process."""
+
+    async def poll(self, handle: Mapping[str, Any]) -> JobStatus:
+        """How far it is."""
+
+
+# -- evaluators -------------------------------------------------------------------------------------------
+
+
+class Evaluator(Protocol):
+    """Judges one output."""
+
+    @property
+    def output_type(self) -> Literal["boolean", "float"]:
+        """What the score is."""
+
+    @property
+    def optimize(self) -> Literal["max", "min"]:
+        """Which direction is better."""
+
+    async def evaluate(self, datapoint: Datapoint, output: Output) -> bool | float | None:
+        """The score, or None when this datapoint cannot be judged (no reference). Raise EvaluatorError."""
+
+
+# -- weights ----------------------------------------------------------------------------------------------
+
+
+class Weights(Struct, frozen=True):
+    """Model weights that ``headrace models pull NAME`` can bring; ``pull(folder, say)`` returns the file.
+
+    ``folder`` is the cache; ``say`` takes one line of progress. Pulling what is there verifies it and returns.
+    """
+
+    name: str
+    summary: str
+    pull: Callable[[Path, Callable[[str], None]], Path]

@@ -1,0 +1,154 @@
+"""The exception tree. Every error says where, what was found, and what would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Literal
+
+
+class HeadraceError(Exception):
+    """Anything headrace raises on purpose. ``http_status`` is what a caller over HTTP sees."""
+
+    http_status = 500
+
+
+# -- start-up ---------------------------------------------------------------------------------------------
+
+
+class ConfigError(HeadraceError):
+    """The configuration cannot be served. The message starts with the TOML key."""
+
+
+class PluginError(HeadraceError):
+    """A plugin cannot be used: it failed to load, or two of them offer the same type."""
+
+
+class SkipPlugin(Exception):  # noqa: N818 - it is a signal, not a failure
+    """Raised by a plugin at import or in its hook: not usable here, and that is all right. Say why."""
+
+
+# -- requests ---------------------------------------------------------------------------------------------
+
+
+class BadRequest(HeadraceError):
+    """The caller's request cannot be served as it stands."""
+
+    http_status = 400
+
+
+class NotFound(HeadraceError):
+    """A name or id that the request needs does not exist."""
+
+    http_status = 404
+
+
+class NotSupported(HeadraceError):
+    """Understood and specified, but not offered by this build."""
+
+    http_status = 501
+
+
+class TimedOut(HeadraceError):
+    """A configured time limit has passed."""
+
+    http_status = 408
+
+
+class AllProvidersFailed(HeadraceError):
+    """Every provider of a model failed; ``errors`` maps provider name to its error, in the order tried."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        shown = ", ".join(f"{name}: {error}" for name, error in self.errors.items())
+        super().__init__(f"All model providers failed to infer with errors: {shown}")
+
+
+class AllVariantsFailed(HeadraceError):
+    """Every variant that could be drawn failed; ``errors`` maps variant name to its error."""
+
+    http_status = 502
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        shown = "\n".join(f"{name}: {error}" for name, error in self.errors.items())
+        super().__init__(f"All variants failed with errors: {shown}")
+
+
+class TemplateError(HeadraceError):
+    """A template did not compile or render."""
+
+
+# -- upstream ---------------------------------------------------------------------------------------------
+
+
+class ProviderError(HeadraceError):
+    """An upstream did not give an answer. A provider raises only this class and those below it.
+
+    ``message`` is the upstream's own words, ``status`` its HTTP status if there was one; ``at_fault`` says whom
+    the upstream blames. The raw texts are kept for the record of the attempt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        at_fault: Literal["client", "server"] = "server",
+        raw_request: str | None = None,
+        raw_response: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.at_fault = at_fault
+        self.raw_request = raw_request
+        self.raw_response = raw_response
+        self.provider_type = "provider"
+
+    def __str__(self) -> str:
+        """Say it the way operators grep for it: ``Error 401 Unauthorized from openai client: ...``."""
+        if self.at_fault == "server" or self.status is None:
+            return f"Error from {self.provider_type} server: {self.message}"
+        try:
+            phrase = f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            phrase = str(self.status)
+        return f"Error {phrase} from {self.provider_type} client: {self.message}"
+
+
+class RateLimited(ProviderError):
+    """The upstream asks us to slow down (HTTP 429)."""
+
+
+class BadUpstreamReply(ProviderError):
+    """The upstream answered with something that is not its dialect."""
+
+
+class Unreachable(ProviderError):
+    """No answer at all: refused, reset, unresolved, or too slow. Transports raise it."""
+
+
+class MissingCredential(ProviderError):
+    """The request did not bring the ``dynamic::`` credential that this provider needs."""
+
+    def __str__(self) -> str:
+        """Name the provider, then what is missing."""
+        return f"API key missing for provider {self.provider_type}: {self.message}"
+
+
+# -- data -------------------------------------------------------------------------------------------------
+
+
+class StoreError(HeadraceError):
+    """The store could not read or write; the records are still ours to keep."""
+
+    http_status = 503
+
+
+class SealedSplit(HeadraceError):
+    """Somebody who learns from data asked for the ``test`` split, which exists to judge what was learnt."""
+
+
+class EvaluatorError(HeadraceError):
+    """An evaluator could not judge one output."""

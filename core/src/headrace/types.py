@@ -1,0 +1,320 @@
+"""Msgspec Structs that cross borders: what is asked, what is answered, piece by piece or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType, structs
+
+Role: TypeAlias = Literal["user", "assistant"]
+FunctionType: TypeAlias = Literal["chat", "json"]
+FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length", "tool_call", "content_filter", "unknown"]
+JsonMode: TypeAlias = Literal["off", "on", "strict", "tool"]
+ServiceTier: TypeAlias = Literal["auto", "default", "priority", "flex"]
+Split: TypeAlias = Literal["train", "validation", "test"]
+
+# -- content ----------------------------------------------------------------------------------------------
+
+
+class Text(Struct, frozen=True, tag="text"):
+    """Plain text."""
+
+    text: str
+
+
+class Template(Struct, frozen=True, tag="template"):
+    """A call of a variant's template, stored un-rendered so that another variant can render it anew."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class RawText(Struct, frozen=True, tag="raw_text"):
+    """Text that passes by templates and schemas."""
+
+    value: str
+
+
+class ToolCall(Struct, frozen=True, tag="tool_call"):
+    """A model's wish to call a tool. ``arguments`` is the model's own JSON text, perhaps not valid JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class CheckedToolCall(Struct, frozen=True, tag="tool_call"):
+    """A tool call held against the tools on offer: ``name`` / ``arguments`` are null where it does not fit."""
+
+    id: str
+    raw_name: str
+    raw_arguments: str
+    name: str | None = None
+    arguments: Any = None
+
+
+class ToolResult(Struct, frozen=True, tag="tool_result"):
+    """What a tool answered."""
+
+    id: str
+    name: str
+    result: str
+
+
+class Thought(Struct, frozen=True, tag="thought", omit_defaults=True):
+    """A model's reasoning, sent back only to providers of the same ``provider_type``."""
+
+    text: str | None
+    signature: str | None = None
+    summary: list[dict[str, str]] | None = None
+    provider_type: str | None = None
+    extra_data: Any = None
+
+
+class Unknown(Struct, frozen=True, tag="unknown", omit_defaults=True):
+    """A part of a provider's dialect that has no neutral form; kept verbatim."""
+
+    data: Any
+    model_name: str | None = None
+    provider_name: str | None = None
+
+
+Block: TypeAlias = Text | ToolCall | ToolResult | Thought | Unknown
+InputBlock: TypeAlias = Text | Template | RawText | ToolCall | ToolResult | Thought | Unknown
+ContentBlock: TypeAlias = Text | CheckedToolCall | Thought | Unknown
+
+
+class Message(Struct, frozen=True):
+    """One rendered turn, as a provider sees it."""
+
+    role: Role
+    content: tuple[Block, ...]
+
+
+class InputMessage(Struct, frozen=True):
+    """One turn as the caller wrote it, templates un-rendered."""
+
+    role: Role
+    content: tuple[InputBlock, ...]
+
+
+class Input(Struct, frozen=True, omit_defaults=True):
+    """What a function is given. Its JSON form is the ``StoredInput`` of the data model."""
+
+    messages: tuple[InputMessage, ...] = ()
+    system: str | dict[str, Any] | None = None
+
+
+class JsonOutput(Struct, frozen=True):
+    """A json function's answer; ``parsed`` is null unless ``raw`` parses and satisfies the schema."""
+
+    raw: str | None
+    parsed: Any = None
+
+
+Output: TypeAlias = tuple[ContentBlock, ...] | JsonOutput
+
+# -- tools and parameters ---------------------------------------------------------------------------------
+
+
+class Tool(Struct, frozen=True):
+    """A function tool as the model is told of it; ``parameters`` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    strict: bool = False
+
+
+class Specific(Struct, frozen=True):
+    """The choice of exactly one tool, by the name the model knows."""
+
+    specific: str
+
+
+ToolChoice: TypeAlias = Literal["none", "auto", "required"] | Specific
+
+
+class ToolConfig(Struct, frozen=True):
+    """The tools of one inference. ``allowed`` is None unless the caller gave an explicit list."""
+
+    tools: tuple[Tool, ...]
+    choice: ToolChoice = "auto"
+    parallel: bool | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+class Params(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Sampling parameters. None means: not said here, ask the next one (request, then variant, then provider)."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    reasoning_effort: str | None = None
+    service_tier: ServiceTier | None = None
+    thinking_budget_tokens: int | None = None
+    verbosity: str | None = None
+    json_mode: JsonMode | None = None
+
+    def over(self, defaults: Params) -> Params:
+        """These parameters, and ``defaults`` where nothing is said here."""
+        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return structs.replace(defaults, **said) if said else defaults
+
+
+# -- a model's call ---------------------------------------------------------------------------------------
+
+
+class ModelRequest(Struct, frozen=True, kw_only=True):
+    """What a provider is asked, in no dialect. ``json_mode`` here is already resolved (never ``tool``)."""
+
+    messages: tuple[Message, ...]
+    system: str | None = None
+    params: Params = Params()
+    tools: ToolConfig | None = None
+    json_mode: Literal["off", "on", "strict"] = "off"
+    output_schema: dict[str, Any] | None = None
+    function_type: FunctionType = "chat"
+    credentials: Mapping[str, str] = {}
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens of one provider call; None means the provider did not say. Cost is in dollars."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    provider_cache_read_input_tokens: int | None = None
+    provider_cache_write_input_tokens: int | None = None
+    cost: Decimal | None = None
+
+
+class ModelResponse(Struct, frozen=True, kw_only=True):
+    """A provider's whole answer, with the bytes that went out and came in (as text) for the record."""
+
+    output: tuple[Block, ...]
+    usage: Usage = Usage()
+    finish_reason: FinishReason | None = None
+    raw_request: str = ""
+    raw_response: str = ""
+
+
+class TextDelta(Struct, frozen=True, tag="text"):
+    """More text of the block ``id``."""
+
+    id: str
+    text: str
+
+
+class ToolCallDelta(Struct, frozen=True, tag="tool_call"):
+    """More of the tool call ``id``; ``raw_name`` normally comes in its first piece only."""
+
+    id: str
+    raw_name: str | None
+    raw_arguments: str
+
+
+class ThoughtDelta(Struct, frozen=True, tag="thought"):
+    """More of the thought ``id``; nulls are written out, as clients expect."""
+
+    id: str
+    text: str | None = None
+    signature: str | None = None
+    summary_id: str | None = None
+    summary_text: str | None = None
+    provider_type: str | UnsetType = UNSET
+    extra_data: Any = UNSET
+
+
+class UnknownDelta(Struct, frozen=True, tag="unknown", omit_defaults=True):
+    """A streamed part without a neutral form."""
+
+    id: str
+    data: Any
+    model_name: str | None = None
+    provider_name: str | None = None
+
+
+Delta: TypeAlias = TextDelta | ToolCallDelta | ThoughtDelta | UnknownDelta
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """One piece of a streamed answer. ``raw`` is the upstream's event; the first chunk carries ``raw_request``."""
+
+    content: tuple[Delta, ...] = ()
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    raw: str = ""
+    raw_request: str | None = None
+
+
+EmbeddingInput: TypeAlias = str | list[str] | list[int] | list[list[int]]
+
+
+class EmbeddingRequest(Struct, frozen=True, kw_only=True):
+    """Texts (or token ids) to embed; the answer has one vector per input, in order."""
+
+    input: EmbeddingInput
+    dimensions: int | None = None
+    credentials: Mapping[str, str] = {}
+
+
+class EmbeddingResponse(Struct, frozen=True, kw_only=True):
+    """One vector per input, in order."""
+
+    embeddings: tuple[tuple[float, ...], ...]
+    usage: Usage = Usage()
+    raw_request: str = ""
+    raw_response: str = ""
+
+
+# -- an inference -----------------------------------------------------------------------------------------
+
+
+class InferenceRequest(Struct, frozen=True, kw_only=True):
+    """One call of a function, or of a model directly (exactly one of the two names)."""
+
+    input: Input
+    function_name: str | None = None
+    model_name: str | None = None
+    episode_id: UUID | None = None
+    variant_name: str | None = None
+    params: Params = Params()
+    dryrun: bool = False
+    internal: bool = False
+    tags: Mapping[str, str] = {}
+    allowed_tools: tuple[str, ...] | None = None
+    additional_tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    output_schema: dict[str, Any] | None = None
+    credentials: Mapping[str, str] = {}
+
+
+class InferenceResponse(Struct, frozen=True, kw_only=True):
+    """The answer; ``output`` is content blocks for a chat function, ``JsonOutput`` for a json function."""
+
+    inference_id: UUID
+    episode_id: UUID
+    variant_name: str
+    output: Output
+    usage: Usage
+    finish_reason: FinishReason | None = None
+
+
+class InferenceChunk(Struct, frozen=True, kw_only=True):
+    """One piece of a streamed answer; ``raw`` is set (perhaps empty) for json functions. The last one has ``usage``."""
+
+    inference_id: UUID
+    episode_id: UUID
+    variant_name: str
+    content: tuple[Delta, ...] = ()
+    raw: str | None = None
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None

@@ -1,0 +1,1 @@
+"""Evaluator for headrace: the output matches, or must not match, an expression."""

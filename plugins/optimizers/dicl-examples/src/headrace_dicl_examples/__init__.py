@@ -1,0 +1,1 @@
+"""Optimizer for headrace that embeds curated examples and yields a DICL variant."""

@@ -1,0 +1,1 @@
+"""Local models for headrace: a GGUF file served by llama.cpp in a child process."""

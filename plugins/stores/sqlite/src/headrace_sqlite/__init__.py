@@ -1,0 +1,1 @@
+"""SQLite store for headrace: one file, no infrastructure."""

@@ -1,0 +1,1 @@
+"""Variant for headrace that renders templates and calls one model."""

@@ -1,0 +1,1 @@
+"""Variant for headrace that shows the model its nearest curated examples (DICL)."""
