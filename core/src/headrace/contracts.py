@@ -7,7 +7,7 @@ and leaves it after the last, so whoever owns a process, a pool or a file opens 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -228,7 +228,7 @@ class Attempt:
     raw_request: str = ""
     raw_response: str = ""
     output: tuple[Block, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason | None = None
     response_time_ms: int | None = None
     ttft_ms: int | None = None
@@ -299,6 +299,15 @@ class Variant(Protocol):
 
     def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
         """Perform piece by piece. The caller closes the generator."""
+
+
+@runtime_checkable
+class Templated(Protocol):
+    """A variant that renders templates."""
+
+    @property
+    def templates(self) -> Collection[str]:
+        """The names that a ``template`` block (or an object as system) may call."""
 
 
 # -- optimizers -------------------------------------------------------------------------------------------

@@ -17,14 +17,18 @@ class HeadraceError(Exception):
 
 
 class ConfigError(HeadraceError):
-    """The configuration cannot be served. The message starts with the TOML key."""
+    """The configuration cannot be served. Each of ``problems`` is a line that starts with the TOML key."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
 
 
 class PluginError(HeadraceError):
     """A plugin cannot be used: it failed to load, or two of them offer the same type."""
 
 
-class SkipPlugin(Exception):  # noqa: N818 - it is a signal, not a failure
+class SkipPlugin(Exception):
     """Raised by a plugin at import or in its hook: not usable here, and that is all right. Say why."""
 
 
@@ -141,9 +145,13 @@ class MissingCredential(ProviderError):
 
 
 class StoreError(HeadraceError):
-    """The store could not read or write; the records are still ours to keep."""
+    """The store could not read or write just now; the records are still ours to keep, and worth another try."""
 
     http_status = 503
+
+
+class RecordRefused(StoreError):
+    """The store can never write this record, however often it is asked."""
 
 
 class SealedSplit(HeadraceError):

@@ -254,7 +254,8 @@ class Chunk(Struct, frozen=True, kw_only=True):
     raw_request: str | None = None
 
 
-EmbeddingInput: TypeAlias = str | list[str] | list[int] | list[list[int]]
+# A text, a list of texts, or the same as token ids (a list of ints, or of lists of ints); never mixed.
+EmbeddingInput: TypeAlias = str | list[str | int | list[int]]
 
 
 class EmbeddingRequest(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,101 @@
+"""``headrace serve``: assemble, bind, hand the app to Hypercorn. The only module that names a server."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+
+import anyio
+import click
+import hypercorn.run
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config as ServerConfig
+
+from ..assembly import assemble
+from ..config import Config
+from ..errors import ConfigError
+from ..gateway import Gateway
+from ..http.app import create_app
+from .setting import log_to_stderr, open_config, with_config
+
+_GRACE_S = 10.0
+_BIND_VARIABLES = ("TENSORZERO_GATEWAY_BIND_ADDRESS", "HEADRACE_GATEWAY_BIND_ADDRESS")
+
+
+@click.command()
+@with_config
+@click.option("--bind-address", metavar="IP:PORT", help="Where to listen (default 0.0.0.0:3000; port 0 picks one).")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the port.")
+@click.option("--log-format", default="pretty", show_default=True, type=click.Choice(["pretty", "json"]))
+def serve(
+    *,
+    config_file: str | None,
+    default_config: bool,
+    strict_plugins: bool,
+    bind_address: str | None,
+    workers: int,
+    log_format: str,
+) -> None:
+    """Run the gateway until SIGINT or SIGTERM; requests under way are finished first."""
+    config, registry = open_config(config_file, default_config=default_config, strict_plugins=strict_plugins)
+    gateway = assemble(config, registry)  # also with several workers: a mistake is told once, here
+    log_to_stderr(log_format, debug=config.tables.gateway.debug)
+    listener = _listen(_address(bind_address, config.tables.gateway.bind_address))
+    server = ServerConfig()
+    server.bind = [f"fd://{listener.fileno()}"]
+    server.loglevel = "WARNING"
+    server.graceful_timeout = _GRACE_S
+    server.workers = workers
+    if workers == 1:
+        anyio.run(partial(_run, gateway, config, server, listener))
+        return
+    if config_file:
+        os.environ["HEADRACE_CONFIG_FILE"] = config_file
+    server.application_path = "headrace.asgi:create_app()"
+    _announce(listener)
+    raise SystemExit(hypercorn.run.run(server))
+
+
+async def _run(gateway: Gateway, config: Config, server: ServerConfig, listener: socket.socket) -> None:
+    """One worker, in this process. The gateway is opened here so that what fails then is one line too."""
+    tables = config.tables
+    app = create_app(
+        gateway, base_path=tables.gateway.base_path, max_body_bytes=tables.headrace.max_body_bytes, owns_gateway=False
+    )
+    async with gateway:
+        _announce(listener)
+        await hypercorn_serve(app, server)  # type: ignore[arg-type]  # it stops by itself at SIGINT and SIGTERM
+
+
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    click.echo(f"headrace is listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _address(flag: str | None, configured: str | None) -> str:
+    """The flag or the environment, else the configuration; both is a contradiction."""
+    named = next((value for name in _BIND_VARIABLES if (value := os.environ.get(name))), None)
+    given = flag or named
+    if given and configured:
+        raise ConfigError(
+            f"gateway.bind_address: `{configured}` is configured and `{given}` is given by --bind-address or the "
+            "environment: keep one of them"
+        )
+    return given or configured or "0.0.0.0:3000"
+
+
+def _listen(address: str) -> socket.socket:
+    host, separator, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not port.isdecimal() or not host:
+        raise ConfigError(f"bind address `{address}` is not of the form IP:PORT, such as 127.0.0.1:3000")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((host, int(port)))
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        raise ConfigError(f"cannot listen on {address}: {reason}; choose another with --bind-address") from None
+    return listener

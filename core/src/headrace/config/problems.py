@@ -1,0 +1,51 @@
+"""Collects everything that is wrong with a configuration, so that a user sees all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from ..errors import ConfigError
+
+
+class Problems:
+    """Lines of the form ``path.to.key: what is wrong``."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Note one problem at a TOML key; a text that names its own key, in backquotes, is taken as it is."""
+        self.lines.append(f"{where}: {what}" if where and not what.startswith("`") else what)
+
+    @contextmanager
+    def at(self, where: str) -> Iterator[None]:
+        """Note what the block raises as problems at this key, and go on."""
+        try:
+            yield
+        except ConfigError as error:
+            for line in error.problems:
+                self.add(where, line)
+        except ValidationError as error:
+            self.lines.extend(describe(error, where))
+
+    def check(self) -> None:
+        """Raise one ConfigError with all the problems, if there are any."""
+        if self.lines:
+            raise ConfigError(*self.lines)
+
+
+def describe(error: ValidationError, where: str = "") -> list[str]:
+    """Pydantic's findings as lines that start with the TOML key."""
+    lines = []
+    for found in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in (*([where] if where else []), *found["loc"]))
+        message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "extra_forbidden":
+            message = "unknown key (extra inputs are not permitted)"
+        elif found["type"] not in ("missing", "value_error"):
+            message = f"{message}, found {found['input']!r}"[:300]
+        lines.append(f"{key}: {message}" if key else message)
+    return lines

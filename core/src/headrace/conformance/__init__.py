@@ -1,0 +1,1 @@
+"""One suite per kind of plugin, shipped inside core so that promises and contracts have the same version."""

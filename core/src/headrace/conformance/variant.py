@@ -1,0 +1,258 @@
+"""What every variant promises: what the request says reaches the model, and what the model says comes back.
+
+The suite lends a chat model ``m`` and an embedding model ``e``; any other name is unknown. Features for ``lacks``:
+stream, json, tools, params (it has sampling parameters of its own), failure (a model's error is the variant's).
+"""
+
+# ruff: noqa: D102 - the name of a test is its promise
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from ..contracts import FunctionSpec, Task, Variant, VariantServices
+from ..credentials import load
+from ..errors import AllProvidersFailed, ConfigError, ProviderError, RateLimited
+from ..ids import new_id
+from ..pieces import Pieces
+from ..prompts import Prompts
+from ..records import Example
+from ..schemas import Schema
+from ..types import (
+    Block,
+    FunctionType,
+    Input,
+    InputMessage,
+    ModelRequest,
+    Params,
+    Text,
+    Tool,
+    ToolCall,
+    ToolConfig,
+)
+from .models import Breaking, ScriptedModel, WordVectors
+from .script import Script, SetClock
+from .suite import Suite, needs
+
+M = TypeVar("M")
+
+ANSWER = "Hi 👋 there, what can I do?"
+JSON_ANSWER = '{"answer":"Zürich"}'
+SCHEMA = Schema({"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]})
+TOOLS = ToolConfig((Tool("get_weather", "The weather of a city", {"type": "object"}),))
+CALL = (ToolCall("call_1", "get_weather", '{"city":"Zürich"}'),)
+
+
+def function_spec(type_: FunctionType = "chat") -> FunctionSpec:
+    """The function ``f``; a json function has ``SCHEMA``."""
+    return FunctionSpec("f", type_, output_schema=SCHEMA if type_ == "json" else None)
+
+
+def variant_services(
+    model: ScriptedModel | None = None,
+    *,
+    function: FunctionSpec | None = None,
+    embedding_model: WordVectors | None = None,
+    examples: Sequence[tuple[Example, float]] = (),
+) -> VariantServices:
+    """What core lends the variant ``v`` of ``function``; ``examples`` are what is nearest, with distances."""
+
+    async def nearest(
+        function_name: str, variant_name: str, embedding: Sequence[float], k: int
+    ) -> list[tuple[Example, float]]:
+        await checkpoint()
+        return [each for each in examples if each[0].function_name == function_name][:k]
+
+    return VariantServices(
+        transport=Script(),
+        secret=lambda location: load(location, {}),
+        clock=SetClock(),
+        name="v",
+        function=function or function_spec(),
+        model=_named({"m": model}),
+        embedding_model=_named({"e": embedding_model}),
+        prompts=Prompts(),
+        nearest=nearest,
+    )
+
+
+def task(
+    text: str = "Hello",
+    *,
+    function: FunctionSpec | None = None,
+    input_: Input | None = None,
+    params: Params | None = None,
+    tools: ToolConfig | None = None,
+    credentials: Mapping[str, str] | None = None,
+) -> Task:
+    """One inference with a single user turn, or with ``input_``."""
+    return Task(
+        inference_id=new_id(),
+        episode_id=new_id(),
+        input=input_ or Input(messages=(InputMessage("user", (Text(text),)),)),
+        params=params or Params(),
+        tools=tools,
+        output_schema=function.output_schema if function else None,
+        credentials=credentials or {},
+        attempts=[],
+    )
+
+
+async def streamed(variant: Variant, given: Task) -> Pieces:
+    """Everything a variant streams, put together."""
+    pieces = Pieces()
+    async with aclosing(variant.stream(given)) as chunks:
+        async for chunk in chunks:
+            pieces.add(chunk)
+    return pieces
+
+
+class VariantConformance(Suite):
+    """Subclass with ``build``; ``services.function.type`` says for which type of function the settings have to be."""
+
+    def build(self, services: VariantServices) -> Variant:
+        """The variant under test, asking the model ``m`` (and the embedding model ``e``)."""
+        raise NotImplementedError
+
+    def examples(self, type_: FunctionType) -> Sequence[tuple[Example, float]]:
+        """What the store finds near any input, with distances; nothing unless a subclass says so."""
+        return ()
+
+    def against(
+        self, *answers: str | tuple[Block, ...] | Breaking | Exception, type_: FunctionType = "chat"
+    ) -> tuple[Variant, ScriptedModel]:
+        """The variant, and the model it will ask."""
+        model = ScriptedModel(*answers)
+        function = function_spec(type_)
+        return self.build(
+            variant_services(model, function=function, embedding_model=WordVectors(), examples=self.examples(type_))
+        ), model
+
+    async def test_answers_what_the_model_answers(self) -> None:
+        variant, _ = self.against(ANSWER)
+        answer = await variant.run(task())
+        assert answer.output == (Text(ANSWER),)
+        assert answer.finish_reason == "stop"
+
+    async def test_the_request_reaches_the_model(self) -> None:
+        variant, model = self.against(ANSWER)
+        await variant.run(task("shibboleth", credentials={"key": "sk-test"}))
+        assert "shibboleth" in str(model.requests[-1].messages)
+        assert model.requests[-1].credentials == {"key": "sk-test"}
+        assert model.requests[-1].function_type == "chat"
+
+    async def test_every_model_call_is_among_the_attempts(self) -> None:
+        variant, model = self.against(ANSWER)
+        given = task()
+        await variant.run(given)
+        recorded = [each.request for each in given.attempts if isinstance(each.request, ModelRequest)]
+        assert recorded == model.requests
+        assert recorded
+
+    async def test_tasks_at_the_same_time_do_not_meet(self) -> None:
+        variant, _ = self.against(ANSWER)
+        given = [task(f"number-{number}") for number in range(5)]
+        async with anyio.create_task_group() as group:
+            for each in given:
+                group.start_soon(variant.run, each)
+        for number, each in enumerate(given):
+            seen = str([attempt.request for attempt in each.attempts])
+            assert [f"number-{other}" in seen for other in range(5)] == [other == number for other in range(5)]
+
+    async def test_an_unknown_model_is_found_at_start_up(self) -> None:
+        with pytest.raises(ConfigError):
+            self.build(variant_services(None))
+
+    @needs("failure")
+    async def test_a_models_failure_is_not_dressed_up(self) -> None:
+        error = AllProvidersFailed({"p": RateLimited("slow down", status=429)})
+        variant, _ = self.against(error)
+        with pytest.raises(AllProvidersFailed) as caught:
+            await variant.run(task())
+        assert caught.value is error
+
+    @needs("params")
+    async def test_the_requests_parameters_reach_the_model(self) -> None:
+        variant, model = self.against(ANSWER)
+        await variant.run(task(params=Params(temperature=0.125, max_tokens=7, stop_sequences=("x",))))
+        sent = model.requests[-1].params
+        assert (sent.temperature, sent.max_tokens, sent.stop_sequences) == (0.125, 7, ("x",))
+
+    @needs("tools")
+    async def test_tools_reach_the_model_and_calls_come_back(self) -> None:
+        variant, model = self.against(CALL)
+        assert (await variant.run(task(tools=TOOLS))).output == CALL
+        assert model.requests[-1].tools == TOOLS
+
+    @needs("tools", "stream")
+    async def test_calls_are_streamed(self) -> None:
+        variant, _ = self.against(CALL)
+        assert (await streamed(variant, task(tools=TOOLS))).blocks() == CALL
+
+    @needs("json")
+    async def test_the_output_schema_reaches_the_model(self) -> None:
+        variant, model = self.against(JSON_ANSWER, type_="json")
+        answer = await variant.run(task(function=function_spec("json")))
+        assert answer.output == (Text(JSON_ANSWER),)
+        assert model.requests[-1].output_schema == SCHEMA.value
+        assert model.requests[-1].function_type == "json"
+
+    @needs("json")
+    async def test_the_requests_json_mode_goes_before_the_variants(self) -> None:
+        variant, model = self.against(JSON_ANSWER, type_="json")
+        for mode in ("off", "on", "strict"):
+            await variant.run(task(function=function_spec("json"), params=Params(json_mode=mode)))
+            assert model.requests[-1].json_mode == mode
+
+    @needs("json")
+    async def test_json_by_tool_offers_the_schema_as_a_tool(self) -> None:
+        call = (ToolCall("1", "respond", JSON_ANSWER),)
+        variant, model = self.against(call, type_="json")
+        answer = await variant.run(task(function=function_spec("json"), params=Params(json_mode="tool")))
+        assert answer.output in (call, (Text(JSON_ANSWER),))
+        tools = model.requests[-1].tools
+        assert tools is not None
+        assert [(tool.name, tool.parameters) for tool in tools.tools] == [("respond", SCHEMA.value)]
+
+    @needs("stream")
+    async def test_a_stream_says_what_a_whole_answer_says(self) -> None:
+        variant, _ = self.against(ANSWER)
+        given = task()
+        pieces = await streamed(variant, given)
+        assert pieces.blocks() == (Text(ANSWER),)
+        assert pieces.finish_reason == "stop"
+        assert any(isinstance(each.request, ModelRequest) for each in given.attempts)
+
+    @needs("stream")
+    async def test_a_stream_given_up_is_closed_at_its_model(self) -> None:
+        variant, model = self.against(ANSWER)
+        async with aclosing(variant.stream(task())) as chunks:
+            async for _ in chunks:
+                break
+        assert model.open_streams == 0
+
+    @needs("stream", "failure")
+    @pytest.mark.parametrize("begins", [False, True], ids=["at-once", "midway"])
+    async def test_a_streams_failure_is_not_dressed_up(self, begins: bool) -> None:
+        error = ProviderError("the upstream went away")
+        variant, model = self.against(Breaking("Hi", error) if begins else error)
+        with pytest.raises(ProviderError) as caught:
+            await streamed(variant, task())
+        assert caught.value is error
+        assert model.open_streams == 0
+
+
+def _named(known: Mapping[str, M | None]) -> Callable[[str], M]:
+    def find(name: str) -> M:
+        found = known.get(name)
+        if found is None:
+            raise ConfigError(f"no model {name!r} (known: {sorted(known)})")
+        return found
+
+    return find

@@ -1,0 +1,219 @@
+"""What is said of an inference or episode: checked against the metric and the target, then recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from .contracts import Clock, InferenceQuery, Store
+from .errors import BadRequest, NotFound
+from .functions import parse_output
+from .ids import new_id, unix_seconds
+from .recorder import Recorder
+from .records import (
+    BooleanFeedback,
+    CommentFeedback,
+    DemonstrationFeedback,
+    Feedback,
+    FloatFeedback,
+    InferenceRecord,
+)
+from .schemas import Schema
+from .tags import check_tags
+from .telemetry import Telemetry
+from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
+
+_POLL_S = 2.0
+_LAG_S = 6.0
+_PATIENCE_S = 1.0
+
+
+class Metric(Struct, frozen=True):
+    """A configured metric: what its values are and what they are about."""
+
+    type: str
+    level: str
+
+
+class FeedbackRequest(Struct, frozen=True, kw_only=True):
+    """One piece of feedback as it was sent; ``value`` is any JSON until the metric is known."""
+
+    metric_name: str
+    value: Any
+    inference_id: UUID | None = None
+    episode_id: UUID | None = None
+    tags: Mapping[str, str] = {}
+    dryrun: bool = False
+    internal: bool = False
+
+
+class _TextValue(Struct, frozen=True, tag="text", forbid_unknown_fields=True):
+    text: str
+
+
+class _ToolCallValue(Struct, frozen=True, tag="tool_call", forbid_unknown_fields=True):
+    id: str
+    name: str
+    arguments: Any
+
+
+_Blocks: TypeAlias = list[_TextValue | _ToolCallValue]
+
+
+class FeedbackDesk:
+    """Takes feedback in. ``validate_targets`` False skips the look-up, except for demonstrations, which need it."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Mapping[str, Metric],
+        store: Store | None,
+        recorder: Recorder | None,
+        telemetry: Telemetry,
+        clock: Clock,
+        snapshot_hash: str,
+        validate_targets: bool = True,
+    ) -> None:
+        self._metrics = metrics
+        self._store = store
+        self._recorder = recorder
+        self._telemetry = telemetry
+        self._clock = clock
+        self._snapshot_hash = snapshot_hash
+        self._validate_targets = validate_targets
+
+    async def give(self, request: FeedbackRequest) -> UUID:
+        """Check and record; returns the feedback's id. Raise BadRequest or NotFound (http-api 18)."""
+        if self._store is None or self._recorder is None:
+            raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
+        if not request.internal:
+            check_tags(request.tags)
+        make = self._maker(request)
+        self._telemetry.feedback(request.metric_name)
+        if make is None:
+            return await self._demonstrate(request)
+        if self._validate_targets:
+            await self._target(request)
+        return await self._keep(request, make)
+
+    def _maker(self, request: FeedbackRequest) -> Feedback | None:
+        """The row, if the value and the kind of id fit the metric; None for a demonstration."""
+        name, value = request.metric_name, request.value
+        if request.inference_id is not None and request.episode_id is not None:
+            raise BadRequest("Both episode_id and inference_id cannot be provided")
+        common: dict[str, Any] = {
+            "id": new_id(),
+            "snapshot_hash": self._snapshot_hash,
+            "tags": dict(request.tags) | ({"tensorzero::internal": "true"} if request.internal else {}),
+        }
+        if name == "comment":
+            target, target_type = _either(request)
+            if not isinstance(value, str):
+                raise BadRequest("Feedback value for a comment must be a string")
+            return CommentFeedback(target_id=target, target_type=target_type, value=value, **common)
+        if name == "demonstration":
+            _of_level(request, "inference")
+            return None
+        metric = self._metrics.get(name)
+        if metric is None:
+            raise NotFound(f"Unknown metric: {name}")
+        target = _of_level(request, metric.level)
+        if metric.type == "boolean":
+            if not isinstance(value, bool):
+                raise BadRequest(f"Feedback value for metric `{name}` must be a boolean")
+            return BooleanFeedback(target_id=target, metric_name=name, value=value, **common)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadRequest(f"Feedback value for metric `{name}` must be a number")
+        return FloatFeedback(target_id=target, metric_name=name, value=float(value), **common)
+
+    async def _demonstrate(self, request: FeedbackRequest) -> UUID:
+        target = await self._target(request)
+        make = DemonstrationFeedback(
+            id=new_id(),
+            inference_id=target.id,
+            value=demonstrated(request.value, target),
+            snapshot_hash=self._snapshot_hash,
+            tags=dict(request.tags),
+        )
+        return await self._keep(request, make)
+
+    async def _keep(self, request: FeedbackRequest, row: Feedback) -> UUID:
+        if not request.dryrun and self._recorder is not None:
+            await self._recorder.put([row])
+        return row.id
+
+    async def _target(self, request: FeedbackRequest) -> InferenceRecord:
+        """The inference, or the latest of the episode. Waits for one whose row may still be on its way."""
+        id_ = request.inference_id or request.episode_id
+        if id_ is None or self._store is None or self._recorder is None:
+            raise BadRequest("Exactly one of inference_id or episode_id must be provided")
+        if id_.version != 7:
+            raise BadRequest(f"Failed to parse UUID as v7: {id_}")
+        if request.inference_id is not None:
+            query = InferenceQuery(ids=(id_,), limit=1)
+        else:
+            query = InferenceQuery(episode_ids=(id_,), limit=1)
+        found = await self._store.inferences(query)
+        if not found:
+            await self._recorder.flush()
+            found = await self._store.inferences(query)
+        # Another worker may hold it in its queue still, so a fresh id is worth a little patience.
+        age = max(self._clock.time() - unix_seconds(id_), 0.0)
+        deadline = self._clock.perf() + max(_LAG_S - age, _PATIENCE_S)
+        while not found:
+            if self._clock.perf() >= deadline:
+                what = "Inference" if request.inference_id is not None else "Episode"
+                raise BadRequest(f"{what} ID: {id_} does not exist")
+            await anyio.sleep(_POLL_S)
+            found = await self._store.inferences(query)
+        return found[0]
+
+
+def demonstrated(value: Any, target: InferenceRecord) -> tuple[ContentBlock, ...] | JsonOutput:
+    """A demonstration as the output it stands for, valid against what is stored with the inference.
+
+    Chat: text, or a list of blocks; json: any JSON that satisfies the schema. Raise BadRequest.
+    """
+    if target.function_type == "json":
+        if target.output_schema is not None:
+            Schema(target.output_schema).check(value)
+        return parse_output(msgspec.json.encode(value).decode(), None)
+    if isinstance(value, str):
+        return (Text(value),)
+    try:
+        blocks = msgspec.convert(value, _Blocks)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"Demonstration must be a string or a list of text and tool_call blocks: {error}") from None
+    return tuple(_block(block, target) for block in blocks)
+
+
+def _block(block: _TextValue | _ToolCallValue, target: InferenceRecord) -> ContentBlock:
+    if isinstance(block, _TextValue):
+        return Text(block.text)
+    offered = {tool.name: tool for tool in target.tools.tools} if target.tools else {}
+    tool = offered.get(block.name)
+    if tool is None:
+        raise BadRequest(f"Demonstration contains invalid tool name: {block.name} (offered: {sorted(offered)})")
+    Schema(tool.parameters).check(block.arguments)
+    arguments = msgspec.json.encode(block.arguments).decode()
+    return CheckedToolCall(block.id, block.name, arguments, block.name, block.arguments)
+
+
+def _either(request: FeedbackRequest) -> tuple[UUID, str]:
+    if request.inference_id is not None:
+        return request.inference_id, "inference"
+    if request.episode_id is not None:
+        return request.episode_id, "episode"
+    raise BadRequest("Exactly one of inference_id or episode_id must be provided")
+
+
+def _of_level(request: FeedbackRequest, level: str) -> UUID:
+    id_ = request.inference_id if level == "inference" else request.episode_id
+    if id_ is None:
+        raise BadRequest(f'Correct ID was not provided for feedback level "{level}".')
+    return id_

@@ -1,0 +1,108 @@
+"""A function: its schemas, its variants, and what it accepts as input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import json
+
+from .contracts import FunctionSpec, Variant
+from .errors import BadRequest, NotFound
+from .experiments import Experiment
+from .schemas import Schema
+from .types import (
+    Block,
+    ContentBlock,
+    Input,
+    InputBlock,
+    JsonOutput,
+    Template,
+    Text,
+    ToolCall,
+)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A named task. ``slots`` are the template names that at least one variant can render."""
+
+    spec: FunctionSpec
+    variants: Mapping[str, Variant]
+    experiment: Experiment
+    slots: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        return self.spec.name
+
+    def pinned(self, variant_name: str) -> Variant:
+        """The variant of that name. Raise NotFound."""
+        try:
+            return self.variants[variant_name]
+        except KeyError:
+            raise NotFound(f"Unknown variant: {variant_name}") from None
+
+    def check(self, input_: Input) -> None:
+        """Raise BadRequest unless the input satisfies the function's schemas (http-api 6.3)."""
+        self._check_system(input_.system)
+        for index, message in enumerate(input_.messages):
+            for block in message.content:
+                self._check_block(index, message.role, block)
+
+    def _check_system(self, system: str | dict[str, Any] | None) -> None:
+        schema = self.spec.schemas.get("system")
+        if schema is not None:
+            if system is None:
+                raise BadRequest("`input.system` is empty but a system template is present.")
+            schema.check(system)
+        elif isinstance(system, dict) and "system" not in self.slots:
+            raise BadRequest("System message content is a template but there is no variant template")
+
+    def _check_block(self, index: int, role: str, block: InputBlock) -> None:
+        if isinstance(block, Text):
+            schema = self.spec.schemas.get(role)
+            if schema is not None:
+                schema.check(block.text)
+        elif isinstance(block, Template):
+            schema = self.spec.schemas.get(block.name)
+            if schema is not None:
+                schema.check(block.arguments)
+            elif block.name not in self.slots:
+                raise BadRequest(
+                    f"Message at index {index} has non-string content "
+                    f"but there is no template `{block.name}` in any variant"
+                )
+
+
+def json_output(blocks: tuple[Block, ...], schema: Schema | None) -> tuple[JsonOutput, tuple[Block, ...]]:
+    """A json function's answer and what else the model said. The last text or tool call is the answer."""
+    raw: str | None = None
+    rest: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Text):
+            raw = block.text
+        elif isinstance(block, ToolCall):
+            raw = block.arguments
+        else:
+            rest.append(block)
+    return parse_output(raw, schema), tuple(rest)
+
+
+def parse_output(raw: str | None, schema: Schema | None) -> JsonOutput:
+    """``parsed`` is set only if the text is JSON and satisfies the schema; anything else is no error."""
+    if raw is None:
+        return JsonOutput(None)
+    try:
+        value = json.decode(raw)
+    except ValueError:
+        return JsonOutput(raw)
+    return JsonOutput(raw, value if schema is None or schema.fits(value) else None)
+
+
+def text_of(blocks: tuple[ContentBlock, ...]) -> str | None:
+    """All text of a chat answer, without separators; None if there is none."""
+    texts = [block.text for block in blocks if isinstance(block, Text)]
+    return "".join(texts) if texts else None

@@ -1,0 +1,1 @@
+"""The edge: bytes to Structs to Gateway to bytes."""

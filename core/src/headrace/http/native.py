@@ -1,0 +1,87 @@
+"""``POST /inference`` and ``POST /feedback``: the platform's own surface."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..gateway import Gateway
+from ..types import InferenceChunk, InferenceResponse, JsonOutput, Usage
+from . import bodies
+from .errors import decode, native_body, read
+from .sse import EventStream
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    shown: dict[str, Any] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    for name in ("provider_cache_read_input_tokens", "provider_cache_write_input_tokens"):
+        if (value := getattr(usage, name)) is not None:
+            shown[name] = value
+    shown["cost"] = usage.cost
+    return shown
+
+
+def response_body(response: InferenceResponse) -> dict[str, Any]:
+    """The answer's JSON object (http-api 13.1)."""
+    body: dict[str, Any] = {
+        "inference_id": response.inference_id,
+        "episode_id": response.episode_id,
+        "variant_name": response.variant_name,
+        "output" if isinstance(response.output, JsonOutput) else "content": response.output,
+        "usage": _usage(response.usage),
+    }
+    if response.finish_reason is not None:
+        body["finish_reason"] = response.finish_reason
+    return body
+
+
+def _chunk_body(chunk: InferenceChunk) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "inference_id": chunk.inference_id,
+        "episode_id": chunk.episode_id,
+        "variant_name": chunk.variant_name,
+    }
+    if chunk.raw is None:
+        body["content"] = chunk.content
+    else:
+        body["raw"] = chunk.raw
+    if chunk.usage is not None:
+        body["usage"] = _usage(chunk.usage)
+    if chunk.finish_reason is not None:
+        body["finish_reason"] = chunk.finish_reason
+    return body
+
+
+async def _events(chunks: AsyncGenerator[InferenceChunk, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield encode(_chunk_body(chunk))
+
+
+class Native:
+    """The endpoints, bound to one gateway."""
+
+    def __init__(self, gateway: Gateway, max_body_bytes: int) -> None:
+        self._gateway = gateway
+        self._max_body_bytes = max_body_bytes
+
+    async def inference(self, request: Request) -> Response | EventStream:
+        """``POST /inference``."""
+        body = decode(bodies.inference, await read(request, self._max_body_bytes))
+        wanted = bodies.to_request(body)
+        if body.stream:
+            return EventStream(_events(await self._gateway.stream(wanted)), native_body)
+        return Response(encode(response_body(await self._gateway.infer(wanted))), media_type="application/json")
+
+    async def feedback(self, request: Request) -> Response:
+        """``POST /feedback``."""
+        body = decode(bodies.feedback, await read(request, self._max_body_bytes))
+        id_ = await self._gateway.feedback.give(bodies.to_feedback(body))
+        return Response(encode({"feedback_id": id_}), media_type="application/json")

@@ -1,0 +1,96 @@
+"""``HttpxTransport``, the portable Transport (asyncio and trio); the only module that imports httpx."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+from pydantic import BaseModel
+
+from .. import __version__
+from ..errors import Unreachable
+from ..transport import Call, Reply
+
+# Reasoning models think for minutes before the first byte.
+TIMEOUT_S = 900.0
+
+# The queue belongs in front of the gateway, not in here: a slow upstream must not hold up the others.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=1000, keepalive_expiry=60.0)
+
+# Bodies are recorded as they came, and many small compressed pieces cost more than they save.
+_HEADERS = {"accept-encoding": "identity", "user-agent": f"headrace/{__version__}"}
+
+
+class Settings(BaseModel, extra="forbid", frozen=True):
+    """The ``[headrace.transport]`` table with ``type = "httpx"``: nothing to set. Proxies come from the environment."""
+
+
+class HttpxTransport:
+    """A pool of connections, open between ``__aenter__`` and ``__aexit__``; one event loop only."""
+
+    def __init__(self, settings: Settings | None = None, services: object = None) -> None:
+        """Both arguments are there so that it can be built like any plugin's transport."""
+        self._client = httpx.AsyncClient(
+            headers=_HEADERS,
+            limits=_LIMITS,
+            follow_redirects=False,
+            trust_env=True,
+            # Upstreams' cookies would tie callers to each other.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def __aenter__(self) -> HttpxTransport:
+        """Open the pool."""
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def send(self, call: Call) -> Reply:
+        """Send, and read the whole answer."""
+        async with self.stream(call) as reply:
+            return Reply(reply.status, reply.headers, await reply.read())
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncGenerator[_StreamedReply, None]:
+        """Send, and leave the body to be read piece by piece."""
+        with _unreachable(call):
+            request = self._client.build_request(
+                call.method,
+                call.url,
+                content=call.body,
+                headers=dict(call.headers),
+                timeout=TIMEOUT_S if call.timeout_s is None else call.timeout_s,
+            )
+            response = await self._client.send(request, stream=True)
+        try:
+            yield _StreamedReply(call, response)
+        finally:
+            await response.aclose()
+
+
+class _StreamedReply:
+    def __init__(self, call: Call, response: httpx.Response) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self.body: AsyncIterator[bytes] = self._pieces(call, response)
+
+    async def _pieces(self, call: Call, response: httpx.Response) -> AsyncIterator[bytes]:
+        with _unreachable(call):
+            async for part in response.aiter_raw():
+                yield part
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self.body])
+
+
+@contextmanager
+def _unreachable(call: Call) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unreachable(f"no answer from {call.url}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,35 @@
+"""UUIDv7: new ones, and what an old one says of its time."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from uuid_utils.compat import uuid7 as new_id
+
+from .errors import BadRequest
+
+__all__ = ["check_episode_id", "new_id", "unix_seconds"]
+
+_EARLIEST_S = 1_579_751_960  # 2020-01-23T03:59:20Z
+_WORKFLOW_OFFSET_S = 10_000_000_000  # workflow-evaluation episodes are stamped this far ahead
+
+
+def unix_seconds(id_: UUID) -> float:
+    """When a UUIDv7 was made, in seconds since the epoch; the workflow-evaluation offset is taken off."""
+    seconds = (id_.int >> 80) / 1000
+    return seconds - _WORKFLOW_OFFSET_S if seconds >= _WORKFLOW_OFFSET_S else seconds
+
+
+def check_episode_id(id_: UUID, now: float) -> None:
+    """Raise BadRequest unless a caller may use this id for an episode at ``now`` (seconds since the epoch)."""
+    if id_.version in (1, 2, 6):
+        raise BadRequest(f"Invalid Episode ID: Version must be 7, got {id_.version}")
+    if id_.version != 7:
+        raise BadRequest(f"Failed to parse UUID as v7: {id_} has version {id_.version} and carries no timestamp")
+    seconds = (id_.int >> 80) // 1000
+    if seconds < _EARLIEST_S:
+        raise BadRequest("Invalid Episode ID: Timestamp is too early")
+    if seconds >= _WORKFLOW_OFFSET_S:
+        raise BadRequest(f"Workflow evaluation run not found for episode id: {id_}")
+    if seconds > int(now):
+        raise BadRequest("Invalid Episode ID: Timestamp is in the future")

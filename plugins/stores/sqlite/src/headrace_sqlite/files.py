@@ -1,0 +1,81 @@
+"""Opens the file, the same way for the writer and for every reader."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from headrace.errors import StoreError
+from pydantic import BaseModel, Field, field_validator
+
+from .schema import migrate
+
+# A write-ahead log that grew while a reader held on to an old state is cut back to this.
+_LOG_BYTES = 64 * 1024 * 1024
+
+
+class Settings(BaseModel, extra="forbid", frozen=True):
+    """The ``[sqlite]`` table."""
+
+    path: Path = Path("headrace.db")
+    synchronous: Literal["full", "normal"] = "full"
+    busy_timeout_ms: int = Field(default=5000, ge=0)
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_file(cls, path: Path) -> Path:
+        if str(path) in (":memory:", "."):
+            raise ValueError(f'"{path}" is not a file; for records that end with the process use backend = "memory"')
+        return path
+
+
+class File:
+    """Where the records are. Every error of SQLite leaves as a StoreError that names it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.path = settings.path.absolute()  # readers open it later, perhaps from another working folder
+
+    def open_writer(self) -> sqlite3.Connection:
+        """Create the file if there is none, and bring its schema up to date."""
+        with self.errors("open"):
+            if not self.path.parent.is_dir():
+                raise StoreError(f"no folder {self.path.parent}: create it, or set sqlite.path")
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
+                connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+                migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def open_reader(self) -> sqlite3.Connection:
+        """Open what ``open_writer`` has prepared. Any thread may use it, one at a time."""
+        with self.errors("open"):
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            # Ids travel in one JSON parameter, since the number of parameters is limited.
+            connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
+            return connection
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Raise StoreError, with the file's name, where SQLite fails to ``what``."""
+        try:
+            yield
+        except (sqlite3.Error, StoreError) as error:
+            raise StoreError(f"sqlite store {self.path}: cannot {what}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path,
+            timeout=self._settings.busy_timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )

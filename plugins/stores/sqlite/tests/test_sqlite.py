@@ -1,0 +1,254 @@
+"""What the store of one file promises beyond the contract."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from headrace import Services, Store
+from headrace.conformance.rows import comment, datapoint, evaluation_run, example, inference, snapshot, uid
+from headrace.conformance.script import Script
+from headrace.conformance.store import StoreConformance
+from headrace.contracts import InferenceQuery
+from headrace.credentials import load
+from headrace.errors import StoreError
+from headrace.records import Record
+from headrace_sqlite import Settings, Sqlite, headrace_stores
+from headrace_sqlite.schema import MIGRATIONS
+from pydantic import ValidationError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "headrace.db"
+
+
+def sqlite(path: Path, **settings: Any) -> Sqlite:
+    return Sqlite(Settings(path=path, **settings), Services(Script(), load))
+
+
+def rows(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+class TestSqlite(StoreConformance):
+    def build(self, tmp_path: Path) -> Store:
+        return sqlite(tmp_path / "headrace.db")
+
+
+# -- settings ---------------------------------------------------------------------------------------------
+
+
+def test_offers_the_type_sqlite() -> None:
+    assert [factory.name for factory in headrace_stores()] == ["sqlite"]
+
+
+def test_is_durable_and_in_the_working_folder_by_default() -> None:
+    settings = Settings()
+    assert (settings.path, settings.synchronous) == (Path("headrace.db"), "full")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"path": ":memory:"}, {"path": ""}, {"synchronous": "off"}, {"busy_timeout_ms": -1}, {"paht": "x"}],
+    ids=["memory", "no path", "not durable", "negative", "unknown key"],
+)
+def test_refuses_settings_that_make_no_sense(table: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(table)
+
+
+# -- opening ----------------------------------------------------------------------------------------------
+
+
+async def test_names_the_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"no folder {tmp_path / 'data'}: create it, or set sqlite.path"):
+        await sqlite(tmp_path / "data" / "headrace.db").__aenter__()
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, by any means" * 100, b"SQLite format 3\x00" + b"\xff" * 4000], ids=["text", "header"]
+)
+async def test_refuses_a_file_that_is_no_database(path: Path, content: bytes) -> None:
+    put(path, content)
+    with pytest.raises(StoreError) as caught:
+        await sqlite(path).__aenter__()
+    assert str(caught.value).startswith(f"sqlite store {path}: cannot open: ")
+    assert "\n" not in str(caught.value)
+    assert contents(path) == content
+
+
+async def test_refuses_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot open"):
+        await sqlite(tmp_path).__aenter__()
+
+
+async def test_refuses_a_file_from_the_future(path: Path) -> None:
+    async with sqlite(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=rf"version 99 found.* up to {len(MIGRATIONS)}: upgrade headrace-sqlite"):
+        await sqlite(path).__aenter__()
+
+
+async def test_brings_an_empty_file_up_to_date(path: Path) -> None:
+    put(path, b"")
+    async with sqlite(path) as store:
+        await store.write([inference(1)])
+    assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+async def test_leaves_a_file_as_it_was_when_it_cannot_bring_it_up_to_date(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE datapoint (mine TEXT)")
+    with pytest.raises(StoreError, match="datapoint already exists"):
+        await sqlite(path).__aenter__()
+    assert rows(path, "SELECT name FROM sqlite_schema") == [("datapoint",)]
+
+
+async def test_refuses_to_work_while_it_is_not_open(path: Path) -> None:
+    store = sqlite(path)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot write: it is not open"):
+            await store.write([inference(1)])
+        with pytest.raises(StoreError, match="cannot read: it is not open"):
+            await store.ping()
+        async with store:
+            pass
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+async def test_commits_writes_together_that_wait_together(path: Path) -> None:
+    async with sqlite(path) as store:
+        async with anyio.create_task_group() as tasks:
+            for n in range(100):
+                tasks.start_soon(store.write, [inference(n)])
+        assert store.commits < 20
+        assert len(await store.inferences(InferenceQuery(limit=None))) == 100
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [inference(1000, function_name="\ud800"), inference(1000, ttft_ms=2**63), comment(1000, uid(1), "\ud800")],
+    ids=["text", "number", "column"],
+)
+async def test_fails_no_write_for_another_that_is_committed_with_it(path: Path, bad: Record) -> None:
+    failed: list[ValueError] = []
+
+    async def write(n: int) -> None:
+        try:
+            await store.write([inference(n), bad] if n % 5 == 0 else [inference(n)])
+        except ValueError as error:
+            failed.append(error)
+
+    async with sqlite(path) as store:
+        async with anyio.create_task_group() as tasks:
+            for n in range(20):
+                tasks.start_soon(write, n)
+        assert len(failed) == 4
+        found = await store.inferences(InferenceQuery(limit=None))
+        assert {record.id for record in found} == {uid(n) for n in range(20) if n % 5}
+    assert str(failed[0]).startswith(f"sqlite store {path}: cannot write: ")
+
+
+async def test_lets_the_event_loop_run_while_it_writes(path: Path) -> None:
+    async with sqlite(path) as store:
+        ticks = 0
+        done = anyio.Event()
+
+        async def write() -> None:
+            await store.write([inference(n, tags={"a": "b"}) for n in range(5000)])
+            done.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            while not done.is_set():
+                ticks += 1
+                await anyio.sleep(0.001)
+        assert ticks > 5
+
+
+async def test_writes_what_is_queued_before_it_closes(path: Path) -> None:
+    store = sqlite(path)
+    begun = 0
+
+    async def write(n: int) -> None:
+        nonlocal begun
+        begun += 1
+        await store.write([inference(m) for m in range(n * 100, n * 100 + 100)])
+
+    await store.__aenter__()
+    async with anyio.create_task_group() as tasks:
+        for n in range(10):
+            tasks.start_soon(write, n)
+        while begun < 10:
+            await checkpoint()
+        await store.__aexit__()
+    assert rows(path, "SELECT count(*) FROM inference") == [(1000,)]
+
+
+async def test_closes_in_order_when_it_is_cancelled(path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with sqlite(path) as store:
+            await store.write([inference(1)])
+            scope.cancel()
+    assert not path.with_name("headrace.db-wal").exists()
+
+
+async def test_waits_for_another_who_writes_but_not_for_ever(path: Path) -> None:
+    async with sqlite(path, busy_timeout_ms=50) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            started = time.perf_counter()
+            with pytest.raises(StoreError, match="database is locked"):
+                await store.write([inference(1)])
+            assert 0.04 < time.perf_counter() - started < 2
+            assert await store.inferences(InferenceQuery()) == []
+        await store.write([inference(1)])
+
+
+# -- the file ---------------------------------------------------------------------------------------------
+
+
+async def test_finds_examples_that_another_store_wrote(path: Path) -> None:
+    async with sqlite(path) as one, sqlite(path) as other:
+        await one.write([example(1, (0.0, 1.0))])
+        assert len(await one.examples("f", "v", (1.0, 0.0), 5)) == 1
+        await other.write([example(2, (1.0, 0.0))])
+        assert [found.id for found, _ in await one.examples("f", "v", (1.0, 0.0), 5)] == [uid(2), uid(1)]
+
+
+async def test_keeps_the_first_snapshot_and_every_run(path: Path) -> None:
+    async with sqlite(path) as store:
+        await store.write([snapshot(config="first"), evaluation_run(1)])
+        await store.write([snapshot(config="second"), snapshot(hash="2"), evaluation_run(2)])
+    assert rows(path, "SELECT config FROM config_snapshot ORDER BY rowid") == [("first",), (snapshot().config,)]
+    assert rows(path, "SELECT hex(id) FROM evaluation_run ORDER BY id") == [(uid(n).hex.upper(),) for n in (1, 2)]
+
+
+async def test_can_be_read_by_any_sqlite(path: Path) -> None:
+    async with sqlite(path) as store:
+        await store.write([inference(1, tags={"user": "42"}), datapoint(2)])
+    query = "SELECT function_name, json_extract(tags, '$.user'), json_array_length(output) FROM inference"
+    assert rows(path, query) == [("f", "42", 0)]
+    assert rows(path, "SELECT datetime(updated_at) FROM datapoint") == [("2026-01-02 03:04:07",)]

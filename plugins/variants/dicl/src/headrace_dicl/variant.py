@@ -1,0 +1,118 @@
+"""Embed the input, look its nearest examples up, show them to one model, give its answer back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from headrace import Answer, Task, VariantServices
+from headrace.errors import ConfigError
+from headrace.files import File
+from headrace.jsonmode import Asked, as_text, chunk_as_text, prepare
+from headrace.records import Example
+from headrace.types import Chunk, EmbeddingRequest, JsonMode, ModelRequest, Params
+from pydantic import BaseModel, Field
+
+from . import prompt
+
+log = logging.getLogger(__name__)
+
+
+class Settings(BaseModel, extra="forbid", frozen=True):
+    """A ``[functions.F.variants.V]`` table with ``type = "experimental_dynamic_in_context_learning"``."""
+
+    embedding_model: str
+    model: str
+    k: int = Field(ge=0)
+    max_distance: float | None = Field(default=None, ge=0)
+    system_instructions: File | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    reasoning_effort: str | None = None
+    thinking_budget_tokens: int | None = None
+    verbosity: str | None = None
+    json_mode: JsonMode | None = None
+
+
+class Dicl:
+    """Dynamic in-context learning: the k nearest of the variant's own examples become earlier turns."""
+
+    def __init__(self, settings: Settings, services: VariantServices) -> None:
+        function = services.function
+        if function.type == "json" and settings.json_mode is None:
+            raise ConfigError("`json_mode` is required in a json function: off, on, strict or tool")
+        if function.type == "chat" and settings.json_mode is not None:
+            raise ConfigError(
+                f"JSON mode is not supported for variant {services.name}: {function.name} is a chat function"
+            )
+        self._function, self._variant_name = function, services.name
+        self._model = services.model(settings.model)
+        self._embedding_model = services.embedding_model(settings.embedding_model)
+        self._nearest = services.nearest
+        self._k, self._max_distance = settings.k, settings.max_distance
+        self._system = settings.system_instructions.text if settings.system_instructions else prompt.INSTRUCTIONS
+        said = settings.model_dump(include=set(Params.__struct_fields__), exclude_none=True)
+        self._params = Params(**said)
+
+    async def run(self, task: Task) -> Answer:
+        """Perform once: one embedding call, then one model call."""
+        request, asked = await self._request(task)
+        response = await self._model.complete(request, task.attempts)
+        output = as_text(response.output) if self._comes_as_text(asked) else response.output
+        return Answer(output, response.finish_reason)
+
+    async def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
+        """Perform piece by piece; the embedding call comes before the first piece."""
+        request, asked = await self._request(task)
+        comes_as_text = self._comes_as_text(asked)
+        async with aclosing(self._model.stream(request, task.attempts)) as chunks:
+            async for chunk in chunks:
+                yield chunk_as_text(chunk) if comes_as_text else chunk
+
+    async def _request(self, task: Task) -> tuple[ModelRequest, Asked]:
+        params = task.params.over(self._params)
+        asked = prepare(params.json_mode, self._function.type, task.output_schema, task.tools)
+        text = prompt.text_of(task.input)
+        examples = await self._examples(text, task)
+        if examples:
+            messages = prompt.with_examples(examples, text, self._function.type)
+        else:
+            messages = prompt.without_examples(task.input)
+            log.warning(
+                "functions.%s.variants.%s: no example is near this input (k = %s, max_distance = %s), "
+                "so the model learns from none",
+                self._function.name,
+                self._variant_name,
+                self._k,
+                self._max_distance,
+            )
+        request = ModelRequest(
+            messages=messages,
+            system=self._system,
+            params=params,
+            tools=asked.tools,
+            json_mode=asked.json_mode,
+            output_schema=task.output_schema.value if task.output_schema else None,
+            function_type=self._function.type,
+            credentials=task.credentials,
+        )
+        return request, asked
+
+    async def _examples(self, text: str, task: Task) -> list[Example]:
+        """The k nearest, nearest first, and of those the ones that are near enough."""
+        response = await self._embedding_model.embed(
+            EmbeddingRequest(input=text, credentials=task.credentials), task.attempts
+        )
+        [vector] = response.embeddings
+        found = await self._nearest(self._function.name, self._variant_name, vector, self._k)
+        return [example for example, distance in found if self._max_distance is None or distance <= self._max_distance]
+
+    def _comes_as_text(self, asked: Asked) -> bool:
+        """A chat function hides that ``respond`` was called; a json function reads the arguments itself."""
+        return asked.by_tool and self._function.type == "chat"
