@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -218,6 +220,14 @@ def test_a_later_item_goes_where_something_it_is_tied_to_is(seed: int) -> None:
         }
         assert not tied or place in tied
         known.append(Known(item.content_key, item.episode_id, place))
+
+
+def test_the_demos_phrases_are_balanced_and_no_two_are_copies() -> None:
+    lines = (Path(__file__).parents[2] / "demo" / "support.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert set(Counter(row["intent"] for row in rows).values()) == {30}
+    assert len({content_key(said(row["text"])) for row in rows}) == len(rows) == 240
+    assert all(5 <= len(row["text"].split()) <= 20 for row in rows)
 
 
 def test_a_long_chain_is_one_group() -> None:

@@ -13,9 +13,9 @@ from ..config import Config
 from ..contracts import Clock, Optimizer, Services, Store, SystemClock
 from ..datasets import Datasets
 from ..errors import ConfigError
+from ..evaluation import metric_name
 from ..feedback import FeedbackDesk, Metric
 from ..gateway import Gateway, snapshot_of
-from ..http.outgoing import HttpxTransport
 from ..plugins import Registry
 from ..recorder import Recorder
 from ..splits import Shares
@@ -23,7 +23,7 @@ from ..telemetry import Telemetry
 from ..transport import Transport
 from .functions import Functions
 from .models import Models
-from .parts import Parts
+from .parts import NoTransport, Parts
 
 
 class Assembly:
@@ -42,7 +42,7 @@ class Assembly:
         self._config = config
         self._tables = config.tables
         secret = partial(credentials.load, environ=environ)
-        self.parts = Parts(registry, Services(HttpxTransport(), secret, clock or SystemClock()))
+        self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock()))
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
         self.store = store or self._store()
@@ -81,7 +81,7 @@ class Assembly:
             store=self.store,
             recorder=recorder,
             feedback=FeedbackDesk(
-                metrics={name: Metric(table.type, table.level) for name, table in self._tables.metrics.items()},
+                metrics=self._metrics(),
                 store=self.store,
                 recorder=recorder,
                 telemetry=telemetry,
@@ -101,6 +101,14 @@ class Assembly:
             clock=self.parts.clock,
         )
 
+    def _metrics(self) -> dict[str, Metric]:
+        """The configured metrics, and one for each evaluator's scores."""
+        metrics = {name: Metric(table.type, table.level) for name, table in self._tables.metrics.items()}
+        for function, evaluators in self.functions.evaluators.items():
+            for name, evaluator in evaluators.items():
+                metrics[metric_name(function, name)] = Metric(evaluator.output_type, "inference")
+        return metrics
+
     def optimizer(self, name: str) -> Optimizer:
         """The optimizer of ``[optimizers.NAME]``. Raise ConfigError for an unknown name."""
         self.parts.problems.check()
@@ -111,10 +119,8 @@ class Assembly:
 
     def _transport(self) -> Transport:
         table = dict(self._tables.headrace.transport or {})
-        # The portable one is always there; aiohttp costs a tenth of its CPU, so it is taken when installed.
+        # httpx is always there; aiohttp costs a tenth of its CPU, so it is taken when installed.
         table.setdefault("type", "aiohttp" if "aiohttp" in self.parts.registry.types("transport") else "httpx")
-        if table == {"type": "httpx"}:
-            return self.parts.services.transport
         built: Transport | None = self.parts.build("transport", "headrace.transport", table)
         return built or self.parts.services.transport  # the problem is noted; go on to find the others
 

@@ -8,8 +8,21 @@ from typing import Any
 
 from ..config import Problems
 from ..contracts import Clock, Services
-from ..errors import ConfigError
+from ..errors import ConfigError, Unreachable
 from ..plugins import Kind, Registry
+from ..transport import Call, Reply, StreamedReply
+
+
+class NoTransport:
+    """Stands where a transport will be: what a transport's own factory is lent, and what is left if that fails."""
+
+    async def send(self, call: Call) -> Reply:
+        """Raise Unreachable."""
+        raise Unreachable("no transport")
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamedReply]:
+        """Raise Unreachable."""
+        raise Unreachable("no transport")
 
 
 class Parts:

@@ -35,7 +35,7 @@ from ..types import (
     ToolResult,
 )
 from .script import Broken, Script, services
-from .suite import Suite, needs
+from .suite import Suite, needs, nothing_left_over
 
 TEXT = "Hi 👋 there"
 ARGUMENTS = {"city": "Zürich"}
@@ -184,9 +184,11 @@ class ProviderConformance(Suite):
     @needs("stream", "upstream")
     async def test_a_stream_left_early_is_closed(self) -> None:
         provider, script = self.streaming(self.streams_hi)
-        async with aclosing(provider.stream(HELLO)) as chunks:
-            async for _ in chunks:
-                break
+        with nothing_left_over():
+            async with aclosing(provider.stream(HELLO)) as chunks:
+                async for _ in chunks:
+                    break
+            del chunks
         assert script.open_streams == 0
 
     # -- what reaches the wire ----------------------------------------------------------------------------

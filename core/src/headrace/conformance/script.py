@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -45,9 +45,11 @@ class Script:
         """The next answer, its body in pieces."""
         answer = await self._next(call)
         self.open_streams += 1
+        reply = _ScriptedReply(answer, self._piece)
         try:
-            yield _ScriptedReply(answer, self._piece)
+            yield reply
         finally:
+            await reply.body.aclose()
             self.open_streams -= 1
 
     async def _next(self, call: Call) -> Reply | Broken:
@@ -69,9 +71,9 @@ class _ScriptedReply:
         self._error = answer.error if isinstance(answer, Broken) else None
         self.status: int = reply.status
         self.headers: Mapping[str, str] = reply.headers
-        self.body: AsyncIterator[bytes] = self._pieces(reply.body, piece or len(reply.body) or 1)
+        self.body = self._pieces(reply.body, piece or len(reply.body) or 1)
 
-    async def _pieces(self, body: bytes, size: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, body: bytes, size: int) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), size):
             yield body[start : start + size]
         if self._error is not None:

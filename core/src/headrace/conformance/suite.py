@@ -5,7 +5,10 @@ Subclass a suite in a test module, name it ``Test...``, and say there how to bui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -21,6 +24,17 @@ def needs(*features: str) -> Callable[[F], F]:
         return test
 
     return mark
+
+
+@contextmanager
+def nothing_left_over() -> Iterator[None]:
+    """Fail if objects dropped in here were not closed before: trio tells of generators, Python of files."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert [str(each.message) for each in seen] == []
 
 
 class Suite:

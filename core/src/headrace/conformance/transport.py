@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from ..errors import Unreachable
 from ..transport import Call, Transport
-from .suite import Suite, needs
+from .suite import Suite, needs, nothing_left_over
 
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 ENDLESS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -247,6 +247,15 @@ class TransportConformance(Suite):
                     async for _ in reply.body:
                         break
                 await _hung_up(server)
+
+    async def test_leaving_a_stream_early_leaves_nothing_over(self) -> None:
+        answer = ENDLESS + b"3\r\none\r\n" * 1000
+        async with self.against(saying(answer)) as (transport, server):
+            with nothing_left_over():
+                async with transport.stream(Call(server.url)) as reply:
+                    async for _ in reply.body:
+                        break
+                del reply
 
     # -- connections --------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
+from anyio import CancelScope
 from pydantic import BaseModel
 
 from .. import __version__
@@ -67,10 +68,12 @@ class HttpxTransport:
                 timeout=TIMEOUT_S if call.timeout_s is None else call.timeout_s,
             )
             response = await self._client.send(request, stream=True)
+        reply = _StreamedReply(call, response)
         try:
-            yield _StreamedReply(call, response)
+            yield reply
         finally:
             await response.aclose()
+            await reply.finish()
 
 
 class _StreamedReply:
@@ -87,10 +90,19 @@ class _StreamedReply:
     async def read(self) -> bytes:
         return b"".join([part async for part in self.body])
 
+    async def finish(self) -> None:
+        """After closing: end a body that was left early, by reading on until the closed connection fails.
+
+        httpx reads through six nested generators and closes none of them; trio complains when they are collected.
+        """
+        with CancelScope(shield=True), suppress(Unreachable):
+            async for _ in self.body:
+                pass
+
 
 @contextmanager
 def _unreachable(call: Call) -> Iterator[None]:
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise Unreachable(f"no answer from {call.url}: {type(error).__name__}: {error}") from error

@@ -103,6 +103,12 @@ def test_an_error_inside_a_200_is_an_error() -> None:
         answer(error={"message": "overloaded"})
 
 
+def test_vectors_without_an_index_are_taken_in_order() -> None:
+    data = [{"embedding": [0.5]}, {"embedding": [0.25]}]
+    found = reading.vectors(json.dumps({"data": data}).encode(), raw_request="{}", expected=2)
+    assert found.embeddings == ((0.5,), (0.25,))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -147,7 +153,7 @@ def test_a_repeated_name_and_id_are_told_once() -> None:
 
 
 def test_whole_calls_without_an_index_stay_apart() -> None:
-    found = chunks(fragment("{}", id="a", name="f"), fragment("{}", id="b", name="f"))
+    found = chunks(fragment("{}", id="a", name="f"), fragment("{}", id="b", name="f", index=None))
     assert [chunk.content[0] for chunk in found] == [ToolCallDelta("a", "f", "{}"), ToolCallDelta("b", "f", "{}")]
 
 

@@ -127,7 +127,7 @@ async def test_a_chat_example_answers_with_texts_and_calls_but_keeps_its_thought
 async def test_without_examples_it_warns_and_sends_the_request_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     model = ScriptedModel("x")
     given = stored(Text("a"), RawText("b"), Template("user", {"n": 1}), ToolCall("1", "add", "{}"))
-    file = File(name="instructions.txt", text="Sort {{ this }}.")
+    file = File.model_validate({"name": "instructions.txt", "text": "Sort {{ this }}."})
     services = variant_services(model, embedding_model=WordVectors())
     with caplog.at_level(logging.WARNING):
         await Dicl(settings(system_instructions=file), services).run(task(input_=given))

@@ -60,7 +60,7 @@ class _Function(Struct):
 class _ToolCall(Struct):
     function: _Function
     id: str | None = None
-    index: int = 0  # missing on servers that send one call, or each call whole
+    index: int | None = None  # missing on servers that send one call, or each call whole
 
 
 class _Said(Struct):
@@ -85,8 +85,8 @@ class _Answer(Struct):
 
 
 class _Vector(Struct):
-    index: int
     embedding: list[float] | str
+    index: int | None = None
 
 
 class _Vectors(Struct):
@@ -131,12 +131,12 @@ def vectors(body: bytes, *, raw_request: str, expected: int) -> EmbeddingRespons
     """One vector per input, floats or base64 alike, in the order of the inputs. Raise BadUpstreamReply."""
     raw = body.decode(errors="replace")
     answer = _decode(_vectors, body, "response")
-    found = sorted(answer.data, key=lambda vector: vector.index)
-    if [vector.index for vector in found] != list(range(expected)):
-        raise BadUpstreamReply(f"Expected {expected} embeddings, found {len(found)}", raw_response=raw)
+    placed = {position if vector.index is None else vector.index: vector for position, vector in enumerate(answer.data)}
+    if sorted(placed) != list(range(expected)):
+        raise BadUpstreamReply(f"Expected {expected} embeddings, found {len(answer.data)}", raw_response=raw)
     read = _usage(answer.usage)
     return EmbeddingResponse(
-        embeddings=tuple(_floats(vector.embedding, raw) for vector in found),
+        embeddings=tuple(_floats(placed[index].embedding, raw) for index in range(expected)),
         usage=Usage(input_tokens=read.input_tokens, output_tokens=0) if read else Usage(),
         raw_request=raw_request,
         raw_response=raw,
@@ -191,11 +191,12 @@ class Chunks:
 
     def _tool_call(self, call: _ToolCall, raw: str) -> ToolCallDelta:
         """Id and name come with an index's first fragment; some servers repeat them, clients want them once."""
-        if call.id or (call.id == "" and call.index not in self._ids):
-            self._ids[call.index] = call.id or _new_id()
-        known = self._ids.get(call.index)
+        index = call.index or 0
+        if call.id or (call.id == "" and index not in self._ids):
+            self._ids[index] = call.id or _new_id()
+        known = self._ids.get(index)
         if known is None:
-            raise BadUpstreamReply(f"Tool call fragment for index {call.index}, which never started", raw_response=raw)
+            raise BadUpstreamReply(f"Tool call fragment for index {index}, which never started", raw_response=raw)
         name = call.function.name if known not in self._named else None
         if name:
             self._named.add(known)
