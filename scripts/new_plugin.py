@@ -48,9 +48,9 @@ def make(kind: str, name: str, into: Path) -> Path:
             path.write_text(renamed(text, template.name, name), encoding="utf-8")
         path.rename(path.with_name(path.name.replace(_snake(template.name), _snake(name))))
     # The new name sorts elsewhere among the imports.
-    ruff = str(Path(sys.executable).with_name("ruff"))
-    subprocess.run([ruff, "check", "--quiet", "--fix-only", str(folder)], check=True)
-    subprocess.run([ruff, "format", "--quiet", str(folder)], check=True)
+    ruff = [str(Path(sys.executable).with_name("ruff")), "--config", str(PLUGINS.parent / "pyproject.toml")]
+    subprocess.run([*ruff, "check", "--quiet", "--fix-only", str(folder)], check=True)
+    subprocess.run([*ruff, "format", "--quiet", str(folder)], check=True)
     return folder
 
 

@@ -8,122 +8,21 @@ Features for ``lacks``: proxy.
 from __future__ import annotations
 
 import gzip
-import os
-import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from socket import SO_LINGER, SOL_SOCKET
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import perf_counter
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
-from msgspec import Struct
+from anyio.abc import SocketStream
 
 from ..errors import Unreachable
 from ..transport import Call, Transport
+from .server import Request, Respond, Server, never, proxy_environment, reset, saying, serving
 from .suite import Suite, needs, nothing_left_over
 
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 ENDLESS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-class Request(Struct, frozen=True):
-    """What the server read. Header names in lower case."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Respond = Callable[[Request, SocketStream], Awaitable[object]]
-
-
-class Server:
-    """A little HTTP server: reads requests, lets ``respond`` write raw bytes, counts connections."""
-
-    def __init__(self, respond: Respond) -> None:
-        self.url = ""
-        self.requests: list[Request] = []
-        self.connections = 0
-        self.open_connections = 0
-        self._respond = respond
-
-    async def handle(self, stream: SocketStream) -> None:
-        """One connection, until either side closes it."""
-        self.connections += 1
-        self.open_connections += 1
-        try:
-            async with stream:
-                while True:
-                    request = await _read(stream)
-                    self.requests.append(request)
-                    await self._respond(request, stream)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        finally:
-            self.open_connections -= 1
-
-
-async def _read(stream: SocketStream) -> Request:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += await stream.receive()
-    head, _, body = head.partition(b"\r\n\r\n")
-    line, *fields = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-    while len(body) < int(headers.get("content-length", "0")):
-        body += await stream.receive()
-    method, target, _ = line.split(" ")
-    return Request(method, target, headers, body)
-
-
-@asynccontextmanager
-async def serving(respond: Respond) -> AsyncGenerator[Server, None]:
-    """A server on a loopback port of its own."""
-    server = Server(respond)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
-        server.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        tasks.start_soon(listener.serve, server.handle)
-        yield server
-        tasks.cancel_scope.cancel()
-
-
-def saying(answer: bytes) -> Respond:
-    """Answer every request with these bytes."""
-
-    async def respond(request: Request, stream: SocketStream) -> None:
-        await stream.send(answer)
-
-    return respond
-
-
-async def _never(request: Request, stream: SocketStream) -> None:
-    """Wait until the client hangs up."""
-    await stream.receive()
-
-
-async def _reset(stream: SocketStream) -> None:
-    """Close rudely: the peer gets RST instead of FIN."""
-    stream.extra(SocketAttribute.raw_socket).setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-    await stream.aclose()
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Exactly these proxy variables, whatever the machine has."""
-    names = {f"{kind}_proxy" for kind in ("http", "https", "all", "no")}
-    proxies = {name: value for name, value in os.environ.items() if name.lower() in names}
-    for name in proxies:
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]
-        os.environ.update(proxies)
 
 
 class TransportConformance(Suite):
@@ -136,7 +35,7 @@ class TransportConformance(Suite):
     @asynccontextmanager
     async def against(self, respond: Respond) -> AsyncGenerator[tuple[Transport, Server], None]:
         """The transport, open, and a server that answers so."""
-        with _environment():
+        with proxy_environment():
             async with serving(respond) as server, self.build() as transport:
                 yield transport, server
 
@@ -300,7 +199,7 @@ class TransportConformance(Suite):
 
     async def test_a_cancelled_call_hangs_up_and_harms_no_other(self) -> None:
         async def respond(request: Request, stream: SocketStream) -> None:
-            await (_never if request.target == "/never" else saying(HELLO))(request, stream)
+            await (never if request.target == "/never" else saying(HELLO))(request, stream)
 
         async with self.against(respond) as (transport, server):
             with anyio.move_on_after(0.1) as scope:
@@ -313,7 +212,7 @@ class TransportConformance(Suite):
     # -- no answer ----------------------------------------------------------------------------------------
 
     async def test_a_refused_connection_is_unreachable(self) -> None:
-        async with self.against(_never) as (transport, server):
+        async with self.against(never) as (transport, server):
             pass
         async with self.build() as transport:
             with pytest.raises(Unreachable):
@@ -324,13 +223,13 @@ class TransportConformance(Suite):
 
     @pytest.mark.parametrize("url", ["http://no-such-host.invalid/", "http://", "nonsense"])
     async def test_an_address_that_leads_nowhere_is_unreachable(self, url: str) -> None:
-        async with self.against(_never) as (transport, _):
+        async with self.against(never) as (transport, _):
             with pytest.raises(Unreachable):
                 await transport.send(Call(url))
 
     async def test_a_reset_is_unreachable(self) -> None:
         async def respond(request: Request, stream: SocketStream) -> None:
-            await _reset(stream)
+            await reset(stream)
 
         async with self.against(respond) as (transport, server):
             with pytest.raises(Unreachable):
@@ -352,7 +251,7 @@ class TransportConformance(Suite):
         async def respond(request: Request, stream: SocketStream) -> None:
             await stream.send(ENDLESS + b"3\r\none\r\n")
             await seen.wait()
-            await (_reset(stream) if rude else stream.aclose())
+            await (reset(stream) if rude else stream.aclose())
 
         parts: list[bytes] = []
         async with self.against(respond) as (transport, server):
@@ -364,7 +263,7 @@ class TransportConformance(Suite):
         assert parts == [b"one"]
 
     async def test_too_slow_an_answer_is_unreachable(self) -> None:
-        async with self.against(_never) as (transport, server):
+        async with self.against(never) as (transport, server):
             began = perf_counter()
             with pytest.raises(Unreachable):
                 await transport.send(Call(server.url, timeout_s=0.1))
@@ -389,9 +288,9 @@ class TransportConformance(Suite):
     # -- proxies ------------------------------------------------------------------------------------------
 
     @needs("proxy")
-    async def test_goes_through_the_proxy_of_the_environment(self) -> None:
+    async def test_goes_through_the_proxy_of_theproxies(self) -> None:
         async with serving(saying(HELLO)) as server:
-            with _environment(HTTP_PROXY=server.url):
+            with proxy_environment(HTTP_PROXY=server.url):
                 async with self.build() as transport:
                     assert (await transport.send(Call("http://upstream.invalid/v1/x"))).body == b"hello"
         assert server.requests[0].target == "http://upstream.invalid/v1/x"

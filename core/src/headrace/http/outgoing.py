@@ -8,7 +8,6 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 from anyio import CancelScope
-from pydantic import BaseModel
 
 from .. import __version__
 from ..errors import Unreachable
@@ -24,15 +23,10 @@ _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=1000, kee
 _HEADERS = {"accept-encoding": "identity", "user-agent": f"headrace/{__version__}"}
 
 
-class Settings(BaseModel, extra="forbid", frozen=True):
-    """The ``[headrace.transport]`` table with ``type = "httpx"``: nothing to set. Proxies come from the environment."""
-
-
 class HttpxTransport:
-    """A pool of connections, open between ``__aenter__`` and ``__aexit__``; one event loop only."""
+    """A pool of connections, open between ``__aenter__`` and ``__aexit__``. Proxies come from the environment."""
 
-    def __init__(self, settings: Settings | None = None, services: object = None) -> None:
-        """Both arguments are there so that it can be built like any plugin's transport."""
+    def __init__(self) -> None:
         self._client = httpx.AsyncClient(
             headers=_HEADERS,
             limits=_LIMITS,

@@ -1,30 +1,26 @@
+"""What the store in memory promises beyond the contract."""
+
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from headrace import Services, Store
+from headrace import Store
 from headrace.conformance.rows import datapoint, evaluation_run, inference, snapshot
-from headrace.conformance.script import Script
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
-from headrace.credentials import load
 from headrace_memory import Memory, Settings, headrace_stores
 from pydantic import ValidationError
 
 pytestmark = pytest.mark.anyio
 
 
-def memory() -> Memory:
-    return Memory(Settings(), Services(Script(), load))
-
-
 class TestMemory(StoreConformance):
     lacks: ClassVar = {"persistence": "records end with the process"}
 
     def build(self, tmp_path: Path) -> Store:
-        return memory()
+        return Memory(Settings())
 
 
 def test_offers_the_type_memory() -> None:
@@ -37,14 +33,14 @@ def test_has_no_settings() -> None:
 
 
 async def test_shows_everything_it_was_given_even_when_closed() -> None:
-    async with memory() as store:
+    async with Memory(Settings()) as store:
         await store.write([snapshot(), evaluation_run(1), snapshot(config="later"), datapoint(1)])
     assert store.records == [snapshot(), evaluation_run(1), datapoint(1)]
 
 
 async def test_keeps_what_was_written_when_the_caller_changes_it_later() -> None:
     tags = {"a": "1"}
-    async with memory() as store:
+    async with Memory(Settings()) as store:
         await store.write([inference(1, tags=tags)])
         tags["a"] = "2"
         assert [found.tags for found in await store.inferences(InferenceQuery())] == [{"a": "1"}]

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
-from headrace import Services
 from headrace.conformance.rows import inference, model_inference, uid
-from headrace.conformance.script import Script
-from headrace.credentials import load
 from headrace.errors import StoreError
 from headrace.records import Record
 from headrace_sqlite import Settings, Sqlite
@@ -40,7 +37,7 @@ async def fill(store: Sqlite, first: int, batches: int) -> None:
 
 
 async def main(what: str, path: str, first: int, batches: int) -> None:
-    async with Sqlite(Settings(path=Path(path)), Services(Script(), load)) as store:
+    async with Sqlite(Settings(path=Path(path))) as store:
         await {"write": write, "fill": fill}[what](store, first, batches)
 
 

@@ -11,12 +11,10 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from headrace import Services, Store
+from headrace import Store
 from headrace.conformance.rows import comment, datapoint, evaluation_run, example, inference, snapshot, uid
-from headrace.conformance.script import Script
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
-from headrace.credentials import load
 from headrace.errors import StoreError
 from headrace.records import Record
 from headrace_sqlite import Settings, Sqlite, headrace_stores
@@ -32,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def sqlite(path: Path, **settings: Any) -> Sqlite:
-    return Sqlite(Settings(path=path, **settings), Services(Script(), load))
+    return Sqlite(Settings(path=path, **settings))
 
 
 def rows(path: Path, sql: str) -> list[Any]:
@@ -122,6 +120,19 @@ async def test_leaves_a_file_as_it_was_when_it_cannot_bring_it_up_to_date(path: 
     with pytest.raises(StoreError, match="datapoint already exists"):
         await sqlite(path).__aenter__()
     assert rows(path, "SELECT name FROM sqlite_schema") == [("datapoint",)]
+
+
+async def test_is_created_once_by_all_who_open_it_at_once(tmp_path: Path) -> None:
+    async def use(path: Path, n: int) -> None:
+        async with sqlite(path) as store:
+            await store.write([inference(n)])
+
+    for round_ in range(10):
+        path = tmp_path / f"{round_}.db"
+        async with anyio.create_task_group() as tasks:
+            for n in range(4):
+                tasks.start_soon(use, path, n)
+        assert rows(path, "SELECT count(*) FROM inference") == [(4,)]
 
 
 async def test_refuses_to_work_while_it_is_not_open(path: Path) -> None:

@@ -37,7 +37,8 @@ class Settings(BaseModel, extra="forbid", frozen=True):
 class Memory:
     """Keeps what it is given until the process ends, closed or not; tests may look at ``records``."""
 
-    def __init__(self, settings: Settings, services: Services) -> None:
+    def __init__(self, settings: Settings, services: Services | None = None) -> None:
+        """A store needs nothing of ``services``."""
         self._rows: dict[tuple[type, UUID | str], Record] = {}
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ class File:
                 raise StoreError(f"no folder {self.path.parent}: create it, or set sqlite.path")
             connection = self._connect()
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                self._keep_log(connection)
                 connection.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
                 connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
                 migrate(connection)
@@ -71,6 +72,18 @@ class File:
             yield
         except (sqlite3.Error, StoreError) as error:
             raise StoreError(f"sqlite store {self.path}: cannot {what}: {error}") from error
+
+    def _keep_log(self, connection: sqlite3.Connection) -> None:
+        """Turn the write-ahead log on. Unlike all else, this fails at once where another process does the same."""
+        deadline = time.monotonic() + self._settings.busy_timeout_ms / 1000
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(

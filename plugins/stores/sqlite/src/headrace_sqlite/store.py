@@ -36,7 +36,8 @@ T = TypeVar("T")
 class Sqlite:
     """Records in one SQLite file, which several processes may share."""
 
-    def __init__(self, settings: Settings, services: Services) -> None:
+    def __init__(self, settings: Settings, services: Services | None = None) -> None:
+        """A store needs nothing of ``services``."""
         self._file = File(settings)
         self._nearest = Nearest()
         self._writer: Writer | None = None
