@@ -14,6 +14,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import changelog
 import click
 import pytest
 from headrace import cli, config, hookspecs, plugins
@@ -175,7 +176,7 @@ def test_no_file_names_a_registry_and_no_lock_is_kept() -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    scripts = [path for path in [*ROOT.glob("scripts/*"), ROOT / ".ci/run"] if path.is_file() and not path.suffix]
+    scripts = [path for path in FILES if {"scripts", ".ci"} & set(path.relative_to(ROOT).parts) and not path.suffix]
     assert shown([path for path in scripts if not os.access(path, os.X_OK)]) == []
 
 
@@ -186,6 +187,35 @@ def test_fragments_and_decisions_are_named_as_agreed() -> None:
     )
     assert shown([path for path in ROOT.glob("changes/*") if not fragment.fullmatch(path.name)]) == []
     assert shown([path for path in ROOT.glob("docs/decisions/*") if not decision.fullmatch(path.name)]) == []
+
+
+def test_a_release_moves_fragments_under_their_version() -> None:
+    first = changelog.release(
+        "0.1.0", "2026-01-01", "# Changes\n\nHead.\n", {"b.fixed.md": "B.", "a.added.md": "A\na.\n"}
+    )
+    assert first == "# Changes\n\nHead.\n\n## 0.1.0 (2026-01-01)\n\n### Added\n\n- A\n  a.\n\n### Fixed\n\n- B.\n"
+    second = changelog.release("0.2.0", "2026-02-01", first, {"c.removed.md": "C."})
+    assert second.index("Head.") < second.index("## 0.2.0") < second.index("- C.") < second.index("## 0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("", "1 skipped"), ("model", "1 skipped"), ("model,shared", "1 failed")], ids=str
+)
+def test_a_required_test_fails_rather_than_skips(required: str, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_bytes((ROOT / "conftest.py").read_bytes())
+    (tmp_path / "test_it.py").write_text("import pytest\n@pytest.mark.shared\ndef test_it(): pytest.skip('absent')\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "HEADRACE_REQUIRE": required}
+    assert outcome in subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
 
 def reference() -> str:

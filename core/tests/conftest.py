@@ -1,0 +1,121 @@
+"""A gateway in a test: configuration as text, a provider that plays a part, a memory store to look into."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from headrace import Factory, Provider, Services, Store, plugins
+from headrace.assembly import Assembly
+from headrace.config import loads
+from headrace.conformance.script import Script
+from headrace.errors import ProviderError, RateLimited
+from headrace.plugins import Plugin, Registry
+from headrace.types import (
+    Chunk,
+    ModelRequest,
+    ModelResponse,
+    Text,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from pydantic import BaseModel
+
+
+class Part(BaseModel, extra="forbid", frozen=True):
+    """What a ``scripted`` provider does. ``fail_after`` pieces of a stream it breaks; ``bug`` breaks the contract."""
+
+    says: list[str] = ["hi"]
+    calls: dict[str, str] = {}
+    fails: str | None = None
+    limited: bool = False
+    fail_after: int | None = None
+    bug: bool = False
+    slow_s: float = 0
+
+
+class Scripted:
+    """A provider that plays its part; ``asked`` collects the requests of one process' providers."""
+
+    def __init__(self, part: Part, services: Services) -> None:
+        self._part = part
+
+    async def complete(self, request: ModelRequest) -> ModelResponse:
+        """Say everything at once."""
+        await self._perhaps_fail()
+        return ModelResponse(
+            output=(
+                Text("".join(self._part.says)),
+                *(ToolCall("c1", name, arguments) for name, arguments in self._part.calls.items()),
+            ),
+            usage=Usage(input_tokens=3, output_tokens=len(self._part.says)),
+            finish_reason="stop",
+            raw_request="asked",
+            raw_response="said",
+        )
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
+        """Say it word by word; usage comes with the last piece."""
+        await self._perhaps_fail()
+        yield Chunk(raw_request="asked")
+        for index, text in enumerate(self._part.says):
+            if index == self._part.fail_after:
+                raise ProviderError("torn", raw_response="half")
+            yield Chunk(content=(TextDelta("0", text),), raw=text)
+        for name, arguments in self._part.calls.items():
+            yield Chunk(content=(ToolCallDelta("c1", name, ""),))
+            yield Chunk(content=(ToolCallDelta("c1", None, arguments),))
+        yield Chunk(usage=Usage(input_tokens=3, output_tokens=len(self._part.says)), finish_reason="stop")
+
+    async def _perhaps_fail(self) -> None:
+        await anyio.sleep(self._part.slow_s)
+        if self._part.bug:
+            raise KeyError("oops")
+        if self._part.limited:
+            raise RateLimited("slow down", status=429, at_fault="client")
+        if self._part.fails is not None:
+            raise ProviderError(self._part.fails, status=500, raw_request="asked", raw_response="no")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """Every installed plugin, and ``scripted``."""
+    found = plugins.load()
+    offer: Factory[Provider] = Factory("scripted", Part, Scripted)
+    found.add(Plugin(name="scripted", distribution="tests", version="0", state="loaded"), [("provider", offer)])
+    return found
+
+
+MEMORY = '[gateway.observability]\nbackend = "memory"\n'
+
+
+class Opened:
+    """An open gateway and what it was assembled from. ``rows`` gives what has been recorded so far."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self.gateway = assembly.gateway()
+
+    @property
+    def store(self) -> Store:
+        """The memory store."""
+        assert self.assembly.store is not None
+        return self.assembly.store
+
+
+@pytest.fixture
+def opened(registry: Registry) -> Callable[..., Any]:
+    """``async with opened(toml) as host``: a gateway that records into memory and reaches nothing outside."""
+
+    @asynccontextmanager
+    async def open_(toml: str, **stand_ins: Any) -> AsyncGenerator[Opened, None]:
+        host = Opened(Assembly(loads(MEMORY + toml), registry, transport=Script(), **stand_ins))
+        async with host.gateway:
+            yield host
+
+    return open_
