@@ -161,7 +161,11 @@ class Store(Protocol):
     """
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Write all or none. When this returns they are durable, whatever happens to the process."""
+        """Write all or none. When this returns they are durable, whatever happens to the process.
+
+        Writing an id again changes nothing, except that a datapoint replaces the one before. Raise RecordRefused
+        for a record that no later attempt could write, StoreError for a trouble that may pass.
+        """
 
     async def inferences(self, query: InferenceQuery) -> list[InferenceRecord]:
         """Stored inferences, newest id first."""

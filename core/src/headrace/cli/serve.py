@@ -20,6 +20,7 @@ from ..http.app import create_app
 from .setting import log_to_stderr, open_config, with_config
 
 _GRACE_S = 10.0
+_BACKLOG = 1024
 _BIND_VARIABLES = ("TENSORZERO_GATEWAY_BIND_ADDRESS", "HEADRACE_GATEWAY_BIND_ADDRESS")
 
 
@@ -95,6 +96,7 @@ def _listen(address: str) -> socket.socket:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind((host, int(port)))
+        listener.listen(_BACKLOG)  # from here on a connection waits for the workers instead of being refused
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
         raise ConfigError(f"cannot listen on {address}: {reason}; choose another with --bind-address") from None

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import structs
 
 from ..contracts import DatapointQuery, InferenceQuery, Store
+from ..errors import RecordRefused
 from ..records import (
     ConfigSnapshot,
     Datapoint,
@@ -156,9 +157,8 @@ class StoreConformance(Suite):
 
     @pytest.mark.parametrize("bad", rows.UNWRITABLE.values(), ids=rows.UNWRITABLE.keys())
     async def test_writes_none_of_a_batch_of_which_one_cannot_be_written(self, store: Store, bad: Record) -> None:
-        # ValueError, because whoever gets StoreError tries the same records again until the store is back.
         good: list[Record] = [inference(1), rows.boolean(3, uid(1)), datapoint(4), example(5, (1.0, 0.0))]
-        with pytest.raises(ValueError):
+        with pytest.raises(RecordRefused):
             await store.write([*good, bad, inference(6)])
         assert await store.inferences(InferenceQuery()) == []
         assert await store.feedback(uid(1)) == []
@@ -173,7 +173,7 @@ class StoreConformance(Suite):
         point = datapoint(2, dataset_name=text, content_key=text, name=text)
         try:
             await store.write([record, point])
-        except ValueError:
+        except RecordRefused:
             assert await store.inferences(InferenceQuery()) == []
             assert await store.datapoints(DatapointQuery()) == []
             return

@@ -15,7 +15,7 @@ from headrace import Store
 from headrace.conformance.rows import comment, datapoint, evaluation_run, example, inference, snapshot, uid
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
-from headrace.errors import StoreError
+from headrace.errors import RecordRefused, StoreError
 from headrace.records import Record
 from headrace_sqlite import Settings, Sqlite, headrace_stores
 from headrace_sqlite.schema import MIGRATIONS
@@ -164,12 +164,12 @@ async def test_commits_writes_together_that_wait_together(path: Path) -> None:
     ids=["text", "number", "column"],
 )
 async def test_fails_no_write_for_another_that_is_committed_with_it(path: Path, bad: Record) -> None:
-    failed: list[ValueError] = []
+    failed: list[RecordRefused] = []
 
     async def write(n: int) -> None:
         try:
             await store.write([inference(n), bad] if n % 5 == 0 else [inference(n)])
-        except ValueError as error:
+        except RecordRefused as error:
             failed.append(error)
 
     async with sqlite(path) as store:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from headrace import Services
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
+from headrace.errors import RecordRefused
 from headrace.records import (
     ConfigSnapshot,
     Datapoint,
@@ -47,7 +48,7 @@ class Memory:
         return list(self._rows.values())
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Write all or none. Raise ValueError for a record that has no JSON form."""
+        """Write all or none. Raise RecordRefused for a record that has no JSON form."""
         # By way of JSON, so that later changes to a caller's dicts do not reach us, and so that what a store on
         # disk would refuse is refused here too.
         for record in [_copy(record) for record in records]:
@@ -154,7 +155,7 @@ def _copy(record: Record) -> Record:
         copy: Record = _DECODER.decode(msgspec.json.encode(record))
         return copy
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
+        raise RecordRefused(
             f"memory store: cannot write {type(record).__name__} {getattr(record, 'id', '')}: {error}"
         ) from error
 

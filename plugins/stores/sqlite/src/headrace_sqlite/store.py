@@ -49,7 +49,7 @@ class Sqlite:
         return self._writer.commits if self._writer else 0
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Write all or none; durable on return. Raise ValueError for records that can never be written."""
+        """Write all or none; durable on return. Raise RecordRefused for records that can never be written."""
         if self._writer is None:
             raise self._not_open("write")
         await self._writer.write(records)

@@ -11,7 +11,7 @@ from threading import Thread
 import anyio
 from anyio import from_thread, to_thread
 from anyio.lowlevel import EventLoopToken, current_token
-from headrace.errors import StoreError
+from headrace.errors import RecordRefused, StoreError
 from headrace.records import Record
 
 from .files import File
@@ -56,7 +56,7 @@ class Writer:
         self._thread.start()
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Return when they are durable. Raise StoreError or, for records that can never be written, ValueError."""
+        """Return when they are durable. Raise StoreError; RecordRefused for records that can never be written."""
         job = _Job(records)
         self._queue.put(job)
         await job.done.wait()
@@ -122,10 +122,10 @@ class Writer:
         return None
 
     def _refusal(self, error: Exception | None) -> Exception | None:
-        """What the caller is to see. A StoreError means: try again later."""
+        """What the caller is to see: RecordRefused is for good, any other StoreError means to try again later."""
         if error is None:
             return None
-        kind = ValueError if isinstance(error, _FOR_GOOD) else StoreError
+        kind = RecordRefused if isinstance(error, _FOR_GOOD) else StoreError
         refusal = kind(f"sqlite store {self._file.path}: cannot write: {error}")
         refusal.__cause__ = error
         return refusal
