@@ -32,7 +32,7 @@ class Result:
             name,
             [bool(line.get("evaluations", {}).get("correct")) for line in lines],
             [line["processing_time_ms"] for line in answered],
-            [line["response"]["usage"]["cost"] for line in answered],
+            [cost for line in answered if (cost := line["response"]["usage"]["cost"]) is not None],
             len(lines) - len(answered),
         )
 

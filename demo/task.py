@@ -25,7 +25,7 @@ routing = ["local"]
 type = "llamacpp"
 model = "smollm2-135m"
 n_ctx = 8192
-# The model is free; the price is an example, so that the table can show what costs would look like.
+# The models are free; the prices are examples, so that the table can show what costs would look like.
 cost = [
     { pointer = "/usage/prompt_tokens", cost_per_million = 0.05 },
     { pointer = "/usage/completion_tokens", cost_per_million = 0.20 },
@@ -37,6 +37,7 @@ routing = ["local"]
 [embedding_models.minilm.providers.local]
 type = "llamacpp"
 model = "minilm"
+cost = [{ pointer = "/usage/prompt_tokens", cost_per_million = 0.01 }]
 
 [functions.classify]
 type = "json"

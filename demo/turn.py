@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ HEADRACE = str(Path(sys.executable).with_name("headrace"))
 MODELS = ("smollm2-135m", "minilm")
 DATASET = "labelled"
 FUNCTION = "classify"
+CONCURRENCY = 2
 
 console = Console()
 
@@ -95,17 +97,22 @@ def _headrace(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def _send_requests(gateway: Gateway, rows: Sequence[Row]) -> None:
-    """Ask, and say what would have been right: the way an application meets its users."""
+    """Ask, and say what would have been right: the way an application meets its users. Two at a time."""
     client = OpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none needed")
-    hits = 0
-    for row in track(rows, "requests and feedback", console=console, transient=True):
+
+    def ask(row: Row) -> bool:
         answer = client.chat.completions.create(
             model=f"tensorzero::function_name::{FUNCTION}", messages=[{"role": "user", "content": row.text}]
         )
-        hits += json.loads(answer.choices[0].message.content or "{}").get(LABEL) == row.label
         gateway.post(
             "/feedback", {"metric_name": "demonstration", "inference_id": answer.id, "value": {LABEL: row.label}}
         )
+        said = json.loads(answer.choices[0].message.content or "{}")
+        return bool(said.get(LABEL) == row.label)
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        answers = track(pool.map(ask, rows), "requests and feedback", len(rows), console=console, transient=True)
+        hits = sum(answers)
     console.print(
         f"sent {len(rows)} requests with the OpenAI SDK; {hits} answers were right; {len(rows)} demonstrations"
     )
@@ -154,7 +161,17 @@ def _evaluate(folder: Path, variant: str, options: argparse.Namespace) -> list[d
     sampled = ["--max-datapoints", str(options.test_rows), "--seed", str(options.seed)] if options.test_rows else []
     out = _headrace(
         *("evaluate", "--config", "*.toml", "--function-name", FUNCTION, "--dataset-name", DATASET),
-        *("--variant-name", variant, "--split", "test", "--concurrency", "2", "--format", "jsonl", *sampled),
+        *(
+            "--variant-name",
+            variant,
+            "--split",
+            "test",
+            "--concurrency",
+            str(CONCURRENCY),
+            "--format",
+            "jsonl",
+            *sampled,
+        ),
         cwd=folder,
     )
     head, *lines = [json.loads(line) for line in out.splitlines()]

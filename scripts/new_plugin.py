@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -86,6 +87,7 @@ def main() -> None:
         folder = make(arguments.kind, arguments.name, arguments.into or PLUGINS / arguments.kind)
     except Refused as error:
         sys.exit(f"scripts/new-plugin: {error}")
+    folder = Path(os.path.relpath(folder))
     print(f"made {folder}, a working copy of {TEMPLATES[arguments.kind]}. Next:")
     print(f"  1. make it yours: {folder}/src/headrace_{_snake(arguments.name)}/")
     print(f"  2. say what it is: {folder}/README.md and the description in {folder}/pyproject.toml")

@@ -56,7 +56,8 @@ ONE = GOOD + CHAT + variant("a", "good")
 
 
 def ask(**fields: Any) -> InferenceRequest:
-    return InferenceRequest(**{"input": HELLO, "function_name": "f"} | fields)
+    said: dict[str, Any] = {"input": HELLO, "function_name": "f"}
+    return InferenceRequest(**said | fields)
 
 
 async def rows(host: Any, id_: UUID) -> tuple[list[InferenceRecord], list[ModelInferenceRecord]]:

@@ -7,12 +7,13 @@ from uuid import UUID
 
 import anyio
 import pytest
-from headrace.contracts import Completed, DatapointQuery, InferenceQuery, SystemClock
+from headrace.contracts import DatapointQuery, InferenceQuery, SystemClock
 from headrace.datasets import check_name
 from headrace.errors import BadRequest, ConfigError, NotFound, SealedSplit
 from headrace.evaluation import Evaluation, choose, compare, evaluate, metric_name
 from headrace.feedback import FeedbackRequest
 from headrace.ids import new_id
+from headrace.jobs import Completed
 from headrace.optimization import Bench, as_toml, optimize
 from headrace.records import BooleanFeedback, Datapoint
 from headrace.types import InferenceRequest, Input, InputMessage, JsonOutput, Split, Text
@@ -63,7 +64,8 @@ k = 2
 
 
 def ask(text: str, **fields: Any) -> InferenceRequest:
-    return InferenceRequest(**{"input": Input((InputMessage("user", (Text(text),)),)), "function_name": "f"} | fields)
+    said: dict[str, Any] = {"input": Input((InputMessage("user", (Text(text),)),)), "function_name": "f"}
+    return InferenceRequest(**said | fields)
 
 
 async def fill(host: Any, count: int = 40, label: str = "x") -> list[UUID]:
@@ -179,7 +181,8 @@ async def test_an_evaluation_reads_one_split_and_says_which(opened: Any) -> None
     assert [outcome.datapoint.id for outcome in run.outcomes] == sorted(point.id for point in test)
     right = sum(point.output == JsonOutput('{"label":"x"}', {"label": "x"}) for point in test)
     estimate = run.estimate("correct")
-    assert (estimate.n, estimate.mean) == (len(test), pytest.approx(right / len(test)))
+    assert estimate.n == len(test)
+    assert estimate.mean == pytest.approx(right / len(test))
     assert estimate.low is not None
     assert estimate.high is not None
     assert estimate.low < right / len(test) < estimate.high

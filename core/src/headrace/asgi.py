@@ -18,7 +18,7 @@ def create_app() -> ASGIApp:
     It opens the gateway in its lifespan. Raise ConfigError or PluginError.
     """
     pattern = os.environ.get("HEADRACE_CONFIG_FILE")
-    registry = load_plugins(disabled=filter(None, os.environ.get("HEADRACE_DISABLE_PLUGINS", "").split(",")))
+    registry = load_plugins()
     registry.check()
     config = load(pattern) if pattern else loads()
     tables = config.tables

@@ -8,18 +8,10 @@ from typing import Any
 import anyio
 import tomlkit
 
-from .contracts import (
-    DatapointQuery,
-    FunctionSpec,
-    JobStatus,
-    ModelOutput,
-    Optimizer,
-    Pending,
-    VariantOutput,
-    VariantsOutput,
-)
+from .contracts import DatapointQuery, FunctionSpec, Optimizer
 from .errors import HeadraceError, SealedSplit
 from .gateway import Gateway
+from .jobs import JobStatus, ModelOutput, Pending, VariantOutput, VariantsOutput
 from .records import Datapoint, Example
 from .types import EmbeddingRequest, Split
 

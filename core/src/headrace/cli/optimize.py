@@ -12,8 +12,8 @@ from rich.progress import Progress
 
 from ..assembly import Assembly
 from ..config import Config
-from ..contracts import Completed, JobStatus
 from ..errors import ConfigError, HeadraceError
+from ..jobs import Completed, JobStatus
 from ..optimization import Bench, as_toml
 from ..optimization import optimize as run_optimizer
 from ..plugins import Registry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -44,7 +43,7 @@ def open_config(config_file: str | None, *, default_config: bool, strict_plugins
 
 def installed_plugins(*, strict: bool = False) -> Registry:
     """Every plugin that is not switched off by ``HEADRACE_DISABLE_PLUGINS``. Raise PluginError."""
-    registry = load_plugins(disabled=filter(None, os.environ.get("HEADRACE_DISABLE_PLUGINS", "").split(",")))
+    registry = load_plugins()
     registry.check(strict=strict)
     return registry
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import blake3
 import tomlkit
-from pydantic import ValidationError
 
 from ..errors import ConfigError
 from . import merging
-from .problems import describe
+from .problems import Problems
 from .tables import Tables
 
 
@@ -32,28 +31,42 @@ class Config:
 
 def load(pattern: str) -> Config:
     """Load every file that the glob names. Raise ConfigError with all that is wrong."""
-    tree, files = merging.read(merging.find(pattern))
-    return _config(tree, files)
+    problems = Problems()
+    return _config(merging.read(merging.find(pattern), problems), problems)
 
 
 def loads(text: str = "") -> Config:
     """Load from TOML text that names no files; an empty text is the default configuration."""
     try:
-        return _config(tomllib.loads(text), {})
+        return _config(tomllib.loads(text), Problems())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}") from None
 
 
-def _config(tree: dict[str, Any], files: Mapping[str, str]) -> Config:
-    try:
+def _config(tree: dict[str, Any], problems: Problems) -> Config:
+    tables = Tables()
+    with problems.at(""):
         tables = Tables.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(*describe(error)) from None
+    problems.check()
+    named = sorted(set(_files(tree)))
+    files = dict(named)
+    if len(files) < len(named):
+        raise ConfigError(f"two different files have the same `{merging.NAME}` (of: {', '.join(files)})")
     text = tomlkit.dumps(_normal(tree))
     digest = blake3.blake3(text.encode() + b"\0")
-    for name, body in sorted(files.items()):
+    for name, body in files.items():
         digest.update(name.encode() + b"\0" + body.encode() + b"\0")
     return Config(tables, text, files, str(int.from_bytes(digest.digest(), "big")))
+
+
+def _files(tree: Any) -> Iterator[tuple[str, str]]:
+    """Name and text of every file in the tree."""
+    if isinstance(tree, dict):
+        if set(tree) == {merging.NAME, merging.DATA}:
+            yield tree[merging.NAME], tree[merging.DATA]
+        else:
+            for value in tree.values():
+                yield from _files(value)
 
 
 def _normal(tree: Any) -> Any:

@@ -7,11 +7,12 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from wcmatch import glob
 
 from ..errors import ConfigError
+from .problems import Problems
 
 log = logging.getLogger(__name__)
 
@@ -57,52 +58,65 @@ def find(pattern: str) -> list[Path]:
     return [Path(path) for path in found]
 
 
-def read(paths: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The merged tree and the text of every file it names. Paths are relative to the TOML file they stand in."""
+def read(paths: list[Path], problems: Problems) -> dict[str, Any]:
+    """The merged tree, every path key replaced by its file. Paths are relative to the TOML file they stand in.
+
+    Files that are not TOML are raised at once, all of them; whatever else is wrong is noted in ``problems``.
+    """
+    trees = [(path, tree) for path in paths if (tree := _parse(path, problems)) is not None]
+    problems.check()
     merged: dict[str, Any] = {}
-    origins: dict[str, Path] = {}
+    origins: dict[tuple[str, ...], Path] = {}
     files: dict[str, str] = {}
-    for path in paths:
-        tree = _parse(path)
+    for path, tree in trees:
         for pattern in PATH_KEYS:
-            _inline(tree, pattern, (), path.parent, files)
-        _merge(merged, tree, (), path, origins)
-    names = _names(list(files))
-    _rename(merged, names)
-    return merged, {names[path]: text for path, text in files.items()}
+            _inline(tree, pattern, (), path.parent, files, problems)
+        _merge(merged, tree, (), path, origins, problems)
+    _rename(merged, _names(list(files)))
+    return merged
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, problems: Problems) -> dict[str, Any] | None:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        problems.add(str(path), f"not valid TOML: {error}")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        problems.add(str(path), f"cannot be read: {error.strerror}")
+    return None
 
 
 def _merge(
-    into: dict[str, Any], new: dict[str, Any], at: tuple[str, ...], path: Path, origins: dict[str, Path]
+    into: dict[str, Any],
+    new: dict[str, Any],
+    above: tuple[str, ...],
+    path: Path,
+    origins: dict[tuple[str, ...], Path],
+    problems: Problems,
 ) -> None:
     for key, value in new.items():
-        where = ".".join((*at, key))
+        at = (*above, key)
         old = into.get(key)
         if key not in into:
             into[key] = value
-            for leaf in _paths(value, (*at, key)):
-                origins[".".join(leaf)] = path
-        elif isinstance(old, dict) and isinstance(value, dict) and DATA not in old and DATA not in value:
-            _merge(old, value, (*at, key), path, origins)
-        elif isinstance(old, dict) and DATA not in old:
-            first = next((file for leaf, file in origins.items() if leaf.startswith(where)), path)
-            raise ConfigError(
-                f"`{where}`: Cannot merge `{_toml_type(value)}` from file `{path}` into a table from file `{first}`"
+            origins.update(dict.fromkeys(_paths(value, at), path))
+        elif _is_table(old) and _is_table(value):
+            _merge(old, value, at, path, origins, problems)
+        elif _is_table(old):
+            problems.add(
+                f"`{'.'.join(at)}`",
+                f"Cannot merge `{_toml_type(value)}` from file `{path}` into a table from file `{origins[at]}`",
             )
         else:
-            raise ConfigError(
-                f"`{where}`: Found duplicate values in globbed TOML config files "
-                f"`{origins.get(where, path)}` and `{path}`"
+            problems.add(
+                f"`{'.'.join(at)}`",
+                f"Found duplicate values in globbed TOML config files `{origins[at]}` and `{path}`",
             )
+
+
+def _is_table(value: Any) -> TypeGuard[dict[str, Any]]:
+    """A table of the user's, not a file that has taken the place of its path."""
+    return isinstance(value, dict) and DATA not in value
 
 
 def _paths(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -118,36 +132,41 @@ def _toml_type(value: Any) -> str:
     return names.get(type(value), "datetime")
 
 
-def _inline(tree: Any, pattern: tuple[str, ...], at: tuple[str, ...], base: Path, files: dict[str, str]) -> None:
+def _inline(
+    tree: Any, pattern: tuple[str, ...], at: tuple[str, ...], base: Path, files: dict[str, str], problems: Problems
+) -> None:
     if not isinstance(tree, dict):
         return
     head, *rest = pattern
     keys = list(tree) if head == "*" else [head] if head in tree else []
     for key in keys:
         if rest:
-            _inline(tree[key], tuple(rest), (*at, key), base, files)
-        else:
-            tree[key] = _file(tree[key], ".".join((*at, key)), base, files)
+            _inline(tree[key], tuple(rest), (*at, key), base, files, problems)
+            continue
+        try:
+            tree[key] = _file(tree[key], base, files)
+        except ConfigError as error:
+            problems.add(f"`{'.'.join((*at, key))}`", str(error))
+            tree[key] = {NAME: "", DATA: ""}  # something that fits, so that the rest can be checked as well
 
 
-def _file(value: Any, where: str, base: Path, files: dict[str, str]) -> dict[str, str]:
+def _file(value: Any, base: Path, files: dict[str, str]) -> dict[str, str]:
     if isinstance(value, dict) and set(value) == {NAME, DATA}:
         return value
     if not isinstance(value, str):
-        raise ConfigError(f"`{where}`: Expected a string, found {_toml_type(value)}")
+        raise ConfigError(f"Expected a string, found {_toml_type(value)}")
     try:
         path = (base / value).resolve(strict=True)
-    except OSError as error:
-        raise ConfigError(f"`{where}`: Failed to resolve path `{value}` (base: `{base}`): {error.strerror}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL; RuntimeError: links in a circle
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"Failed to resolve path `{value}` (base: `{base}`): {reason}") from None
     if path.is_dir():
-        raise ConfigError(
-            f"`{where}`: Expected a file path, but '{path}' is a directory. Please provide a path to a file."
-        )
+        raise ConfigError(f"Expected a file path, but '{path}' is a directory. Please provide a path to a file.")
     if str(path) not in files:
         try:
             files[str(path)] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"`{where}`: cannot read `{path}` as UTF-8 text: {error}") from None
+            raise ConfigError(f"cannot read `{path}` as UTF-8 text: {error}") from None
     return {NAME: str(path), DATA: files[str(path)]}
 
 

@@ -38,14 +38,16 @@ class Problems:
 
 
 def describe(error: ValidationError, where: str = "") -> list[str]:
-    """Pydantic's findings as lines that start with the TOML key."""
+    """Pydantic's findings as lines that start with the TOML key; a validator of ours may find several, one a line."""
     lines = []
     for found in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in (*([where] if where else []), *found["loc"]))
+        # Pydantic marks a finding about a table's key, rather than its value, with one more step.
+        steps = found["loc"][:-1] if found["loc"][-1:] == ("[key]",) else found["loc"]
+        key = ".".join(str(part) for part in (*([where] if where else []), *steps))
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             message = "unknown key (extra inputs are not permitted)"
         elif found["type"] not in ("missing", "value_error"):
             message = f"{message}, found {found['input']!r}"[:300]
-        lines.append(f"{key}: {message}" if key else message)
+        lines += [f"{key}: {line}" if key else line for line in message.splitlines()]
     return lines

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ..files import File
+from .names import OURS, EvaluatorName, FunctionName, MetricName, ModelName, ToolName, VariantName
 
-_METRIC_NAME = re.compile(r"[A-Za-z0-9_\-.:/]+")
+_POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 
 # Tables that are neither core's nor a plugin's are mistakes, but only assembly knows the plugins: they wait here.
 OWN = frozenset({"gateway", "models", "embedding_models", "functions", "metrics", "tools", "optimizers", "headrace"})
 
 
-class Table(BaseModel):
-    """A TOML table: unknown keys are errors, values never change after load."""
+def _refuse(wrong: list[str]) -> None:
+    """Raise everything that is wrong with a table, one finding a line."""
+    if wrong:
+        raise ValueError("\n".join(wrong))
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Table(BaseModel):
+    """A TOML table: unknown keys and wrong types are errors, values never change after load."""
+
+    # Strict, as TOML has types of its own: `debug = "false"` is a mistake, not a way to say false.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class BatchWrites(Table):
@@ -58,6 +76,20 @@ class GatewayTable(Table):
     global_outbound_http_timeout_ms: PositiveInt = 900_000
     observability: Observability = Observability()
 
+    @field_validator("bind_address")
+    @classmethod
+    def _literal(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        try:
+            ip_address(host.removeprefix("[").removesuffix("]"))
+            if not (port.isdecimal() and int(port) < 2**16):
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"must be IP:PORT with a literal address, such as 127.0.0.1:3000, found {value!r}"
+            ) from None
+        return value
+
     @field_validator("base_path")
     @classmethod
     def _rooted(cls, value: str) -> str:
@@ -72,8 +104,8 @@ class CostEntry(Table):
     pointer: str | None = None
     pointer_nonstreaming: str | None = None
     pointer_streaming: str | None = None
-    cost_per_million: float | None = None
-    cost_per_unit: float | None = None
+    cost_per_million: FiniteFloat | None = None
+    cost_per_unit: FiniteFloat | None = None
     required: bool = False
 
     @model_validator(mode="after")
@@ -86,8 +118,8 @@ class CostEntry(Table):
         if (self.cost_per_million is None) == (self.cost_per_unit is None):
             raise ValueError("must specify exactly one of `cost_per_million` and `cost_per_unit`")
         for pointer in (self.pointer, self.pointer_nonstreaming, self.pointer_streaming):
-            if pointer and not pointer.startswith("/"):
-                raise ValueError(f"invalid JSON pointer `{pointer}`: it must start with `/`")
+            if pointer is not None and not _POINTER.fullmatch(pointer):
+                raise ValueError(f"invalid JSON pointer `{pointer}`: it starts with `/`, and has `~` only in ~0 and ~1")
         return self
 
 
@@ -99,19 +131,22 @@ class ModelTable(Table):
 
     @model_validator(mode="after")
     def _routes(self) -> ModelTable:
-        if not self.routing:
-            raise ValueError("`routing` is empty: name at least one provider")
+        wrong = [] if self.routing else ["`routing` is empty: name at least one provider"]
         if len(set(self.routing)) != len(self.routing):
-            raise ValueError(f"`routing` names a provider twice: {self.routing}")
-        for name in self.routing:
-            if name.startswith("tensorzero::"):
-                raise ValueError(f"Provider name cannot start with 'tensorzero::': {name}")
-            if name not in self.providers:
-                raise ValueError(f"`routing` contains provider `{name}` that does not exist in `providers`")
-        for name in self.providers:
-            if name not in self.routing:
-                raise ValueError(f"Provider {name} is not listed in routing")
+            wrong.append(f"`routing` names a provider twice: {self.routing}")
+        wrong += [f"Provider name cannot start with '{OURS}': {name}" for name in self.routing if name.startswith(OURS)]
+        wrong += _missing_routes(self.routing, self.providers)
+        wrong += [f"Provider {name} is not listed in routing" for name in self.providers if name not in self.routing]
+        _refuse(wrong)
         return self
+
+
+def _missing_routes(routing: list[str], providers: Mapping[str, Any]) -> list[str]:
+    return [
+        f"`routing` contains provider `{name}` that does not exist in `providers`"
+        for name in routing
+        if name not in providers
+    ]
 
 
 class EmbeddingModelTable(Table):
@@ -122,9 +157,7 @@ class EmbeddingModelTable(Table):
 
     @model_validator(mode="after")
     def _routes(self) -> EmbeddingModelTable:
-        for name in self.routing:
-            if name not in self.providers:
-                raise ValueError(f"`routing` contains provider `{name}` that does not exist in `providers`")
+        _refuse(_missing_routes(self.routing, self.providers))
         return self
 
 
@@ -144,7 +177,7 @@ class Experimentation(Table):
     """``[functions.F.experimentation]``: how a function draws its variant."""
 
     type: Literal["static"]
-    candidate_variants: list[str] | dict[str, float]
+    candidate_variants: list[str] | dict[str, FiniteFloat]
     fallback_variants: list[str] = []
 
 
@@ -152,7 +185,7 @@ class FunctionTable(Table):
     """``[functions.F]``. Variant and evaluator tables are their plugins'."""
 
     type: Literal["chat", "json"]
-    variants: dict[str, dict[str, Any]]
+    variants: dict[VariantName, dict[str, Any]]
     system_schema: File | None = None
     user_schema: File | None = None
     assistant_schema: File | None = None
@@ -163,19 +196,23 @@ class FunctionTable(Table):
     parallel_tool_calls: bool | None = None
     description: str | None = None
     experimentation: Experimentation | None = None
-    evaluators: dict[str, dict[str, Any]] = {}
+    evaluators: dict[EvaluatorName, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> FunctionTable:
+        wrong = []
         if self.type == "chat" and self.output_schema is not None:
-            raise ValueError("`output_schema` belongs to json functions; this one is a chat function")
+            wrong.append("`output_schema` belongs to json functions; this one is a chat function")
         if self.type == "json" and (self.tools or self.parallel_tool_calls is not None):
-            raise ValueError("`tools` and `parallel_tool_calls` belong to chat functions; this one is a json function")
-        for role in ("system", "user", "assistant"):
-            if role in self.schemas and getattr(self, f"{role}_schema") is not None:
-                raise ValueError(f"Cannot specify both schemas.{role}.path and {role}_schema")
+            wrong.append("`tools` and `parallel_tool_calls` belong to chat functions; this one is a json function")
+        wrong += [
+            f"Cannot specify both schemas.{role}.path and {role}_schema"
+            for role in ("system", "user", "assistant")
+            if role in self.schemas and getattr(self, f"{role}_schema") is not None
+        ]
         if self.experimentation and any("weight" in variant for variant in self.variants.values()):
-            raise ValueError("`experimentation` and a variant's `weight` cannot be combined")
+            wrong.append("`experimentation` and a variant's `weight` cannot be combined")
+        _refuse(wrong)
         return self
 
 
@@ -225,11 +262,11 @@ class Tables(Table):
     """The whole configuration. ``stores`` holds the top-level tables that only a store plugin can know."""
 
     gateway: GatewayTable = GatewayTable()
-    models: dict[str, ModelTable] = {}
-    embedding_models: dict[str, EmbeddingModelTable] = {}
-    functions: dict[str, FunctionTable] = {}
-    metrics: dict[str, MetricTable] = {}
-    tools: dict[str, ToolTable] = {}
+    models: dict[ModelName, ModelTable] = {}
+    embedding_models: dict[ModelName, EmbeddingModelTable] = {}
+    functions: dict[FunctionName, FunctionTable] = {}
+    metrics: dict[MetricName, MetricTable] = {}
+    tools: dict[ToolName, ToolTable] = {}
     optimizers: dict[str, dict[str, Any]] = {}
     headrace: HeadraceTable = HeadraceTable()
     stores: dict[str, Any] = {}
@@ -241,26 +278,3 @@ class Tables(Table):
             return tree
         own = {key: value for key, value in tree.items() if key in OWN}
         return {**own, "stores": {key: value for key, value in tree.items() if key not in OWN}}
-
-    @model_validator(mode="after")
-    def _names(self) -> Tables:
-        wrong = [
-            f"{kind} name cannot start with 'tensorzero::': {name}"
-            for kind, names in (
-                ("User-defined function", self.functions),
-                ("Model", self.models),
-                ("Embedding model", self.embedding_models),
-                ("Tool", self.tools),
-                ("Variant", [name for function in self.functions.values() for name in function.variants]),
-            )
-            for name in names
-            if name.startswith("tensorzero::")
-        ]
-        for name in self.metrics:
-            if name in ("comment", "demonstration"):
-                wrong.append(f"Metric name '{name}' is reserved and cannot be used")
-            elif name.startswith("tensorzero::") or not _METRIC_NAME.fullmatch(name):
-                wrong.append(f"Metric name '{name}' is not allowed: use ASCII letters, digits and _ - . : /")
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        return self

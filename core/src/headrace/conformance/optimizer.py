@@ -14,8 +14,9 @@ from anyio import sleep
 from anyio.lowlevel import checkpoint
 from msgspec import json
 
-from ..contracts import Completed, FunctionSpec, JobStatus, Optimizer, Pending, Services
+from ..contracts import FunctionSpec, Optimizer, Services
 from ..errors import HeadraceError, SealedSplit
+from ..jobs import Completed, JobStatus, Pending
 from ..records import Datapoint, Example
 from ..types import FunctionType, JsonOutput, Split
 from .evaluator import chat, datapoint

@@ -12,9 +12,10 @@ from headrace.conformance.models import word_vector
 from headrace.conformance.optimizer import BenchFake, OptimizerConformance, some_datapoints
 from headrace.conformance.script import Script, services
 from headrace.conformance.variant import TOOLS, function_spec
-from headrace.contracts import Completed, FunctionSpec, VariantOutput
+from headrace.contracts import FunctionSpec
 from headrace.errors import BadRequest, ConfigError, Unreachable
 from headrace.ids import new_id
+from headrace.jobs import Completed, VariantOutput
 from headrace.records import Example
 from headrace.types import CheckedToolCall, Input, InputBlock, InputMessage, JsonOutput, ToolCall, ToolResult, Unknown
 from headrace_dicl_examples import DiclExamples, Settings

@@ -93,8 +93,9 @@ def test_a_truncated_file_is_cut_short(tmp_path: Path, kept: float) -> None:
         (header(3, 0, 1, struct.pack("<Q1sI", 1, b"k", 99)), "no value type 99"),
         (header(3, 0, 1, struct.pack("<Q1sIIQ", 1, b"k", 9, 9, 3)), "no value type 9"),
         (header(3, 1, 0, struct.pack("<Q1sI", 1, b"t", 1000)), "1000 dimensions"),
+        (header(3, 0, 1, struct.pack("<Q17sII", 17, b"general.alignment", 4, 0)), "general.alignment is 0"),
     ],
-    ids=["empty", "zip", "old", "big-endian", "count", "length", "type", "array-of-arrays", "dimensions"],
+    ids=["empty", "zip", "old", "big-endian", "count", "length", "type", "array-of-arrays", "dimensions", "alignment"],
 )
 def test_a_corrupt_header_is_told(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -74,6 +74,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def kill(pid: int) -> None:
+    """Kill a child of ours, and return when it has ended but nobody has been told."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
 async def test_answers_the_same_to_the_same_question(smollm2: LlamaCpp) -> None:
     first, again = await smollm2.complete(CAPITAL), await smollm2.complete(CAPITAL)
     (text,) = first.output
@@ -168,8 +174,7 @@ async def test_a_killed_child_is_started_again_by_the_next_request() -> None:
     before = children()
     async with running("minilm") as provider:
         (pid,) = children() - before
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        kill(pid)
         assert (await provider.embed(HELLO)).embeddings
         (other,) = children() - before
         assert other != pid

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import anyio
 import msgspec
 from headrace import Services, Workbench
-from headrace.contracts import Completed, JobStatus, VariantOutput
 from headrace.errors import BadRequest, ConfigError
 from headrace.ids import new_id
+from headrace.jobs import Completed, JobStatus, VariantOutput
 from headrace.records import Datapoint, Example
 from headrace.types import JsonMode
 from msgspec import Struct

@@ -72,7 +72,9 @@ def check(path: Path) -> Header:
         tensors, keys = reader.count(), reader.count()
         metadata = dict(reader.pair() for _ in range(keys))
         ends = [reader.tensor() for _ in range(tensors)]
-        alignment = max(1, metadata.get("general.alignment", _ALIGNMENT))
+        alignment = metadata.get("general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"its header is corrupt: general.alignment is {alignment!r}")
         data = -(-file.tell() // alignment) * alignment
         needed = data + max(ends, default=0)
         if needed > size:

@@ -98,8 +98,10 @@ class _Child:
     """One run of the child process."""
 
     def __init__(self, command: list[str]) -> None:
-        """Start it. On the loop's own thread: Linux ends a child that asked for it when the *thread* that made it
-        ends, and worker threads come and go."""
+        """Start it, on the loop's own thread.
+
+        Linux ends a child that asked for it when the *thread* that made it ends, and worker threads come and go.
+        """
         self.address = ""
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -129,9 +131,14 @@ class _Child:
         line = await anyio.to_thread.run_sync(self._process.stdout.readline, abandon_on_cancel=True)
         if not line:
             await anyio.to_thread.run_sync(self._listener.join)
-            # Only errors are logged, and the first is the cause of the others.
-            raise ProviderError(self._words[0] if self._words else f"it ended without a word: {self.words()}")
+            raise ProviderError(self._cause())
         self.address = line.decode().strip()
+
+    def _cause(self) -> str:
+        """llama.cpp logs errors alone here, and the first causes the others; a traceback says it in its last line."""
+        if not self._words:
+            return f"it ended without a word (exit code {self._process.poll()})"
+        return self._words[-1 if self._words[0].startswith("Traceback") else 0]
 
     async def end(self, *, kill: bool = False) -> None:
         """Let it go and wait until it has gone, even when cancelled."""
