@@ -22,7 +22,7 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         self._process = subprocess.Popen(
-            [self._command, "serve", "--config", "*.toml", "--bind-address", "127.0.0.1:0"],
+            [self._command, "serve", "--config", "headrace.toml", "--bind-address", "127.0.0.1:0"],
             cwd=self._folder,
             stdout=subprocess.PIPE,
             text=True,

@@ -46,8 +46,8 @@ def show(console: Console, results: Sequence[Result]) -> None:
         "accuracy",
         "interval",
         "failed",
-        "latency ms p50 / p90 / p99",
-        "cost $ per 1000 p50 / p90",
+        "ms p50 / p90 / p99",
+        "$ per 1000, p50 / p90",
     ):
         table.add_column(name, justify="left" if name == "variant" else "right")
     for result in results:

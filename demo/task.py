@@ -49,7 +49,7 @@ model = "smollm"
 templates.system.path = "classify.minijinja"
 json_mode = "strict"
 temperature = 0.0
-max_tokens = 32
+max_tokens = 48
 weight = 1
 
 [functions.classify.evaluators.correct]

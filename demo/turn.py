@@ -33,8 +33,9 @@ MODELS = ("smollm2-135m", "minilm")
 DATASET = "labelled"
 FUNCTION = "classify"
 CONCURRENCY = 2
+CONFIG = "{headrace,optimized}.toml"
 
-console = Console()
+console = Console(width=max(Console().width, 110))
 
 
 def main() -> None:
@@ -160,7 +161,7 @@ def _evaluate(folder: Path, variant: str, options: argparse.Namespace) -> list[d
     """One line per datapoint of the test split, in the order of ids."""
     sampled = ["--max-datapoints", str(options.test_rows), "--seed", str(options.seed)] if options.test_rows else []
     out = _headrace(
-        *("evaluate", "--config", "*.toml", "--function-name", FUNCTION, "--dataset-name", DATASET),
+        *("evaluate", "--config", CONFIG, "--function-name", FUNCTION, "--dataset-name", DATASET),
         *(
             "--variant-name",
             variant,
@@ -182,7 +183,7 @@ def _evaluate(folder: Path, variant: str, options: argparse.Namespace) -> list[d
 def _optimize(folder: Path) -> None:
     """Run the optimizer; its variant goes beside the configuration, greedy like the baseline."""
     _headrace(
-        *("optimize", "--config", "*.toml", "--optimizer", "examples", "--dataset-name", DATASET),
+        *("optimize", "--config", CONFIG, "--optimizer", "examples", "--dataset-name", DATASET),
         *("--out", "optimized.toml"),
         cwd=folder,
     )

@@ -40,21 +40,23 @@ def _total(prices: Sequence[Price], lookups: Sequence[tuple[str, Price]], raws: 
     for pointer, price in lookups:
         try:
             found = [value for document in documents if (value := _number(document, pointer)) is not None]
-        except InvalidOperation:
+            total += max(found, default=Decimal(0)) * price.rate
+        except ArithmeticError:
             log.warning("no cost: the value at %s is not a number", pointer)
             return None
-        if found:
-            total += max(found) * price.rate
-        elif price.required:
+        if not found and price.required:
             log.warning("no cost: required value at %s is missing", pointer)
             return None
-    return total if total >= 0 else None
+    if total < 0:
+        log.warning("no cost: the total is negative, %s", total)
+        return None
+    return total
 
 
 def _decode(raw: str) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # not JSON, or nested beyond reason
         return None
 
 
@@ -73,4 +75,7 @@ def _number(document: Any, pointer: str) -> Decimal | None:
         return None
     if isinstance(node, bool) or not isinstance(node, (int, float, str)):
         raise InvalidOperation
-    return Decimal(str(node))
+    number = Decimal(str(node))
+    if not number.is_finite():  # "NaN" and "Infinity" are decimals too
+        raise InvalidOperation
+    return number

@@ -74,3 +74,5 @@ def _contents(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"Credential file `{path}` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Credential file `{path}` cannot be read: not UTF-8 text, {error.reason}") from None

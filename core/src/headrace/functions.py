@@ -97,7 +97,7 @@ def parse_output(raw: str | None, schema: Schema | None) -> JsonOutput:
         return JsonOutput(None)
     try:
         value = json.decode(raw)
-    except ValueError:
+    except (ValueError, RecursionError):  # not JSON, or nested beyond reason
         return JsonOutput(raw)
     return JsonOutput(raw, value if schema is None or schema.fits(value) else None)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from decimal import Decimal
 
 from msgspec import structs
 
@@ -52,16 +53,18 @@ class RoutedModel:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
         errors: dict[str, Exception] = {}
         for route in self.routes:
-            attempt, began = self._begin(route, request, attempts)
+            watch = _Watch(self.name, route, request, self._clock)
+            attempts.append(watch.attempt)
             try:
                 response = await route.provider.complete(self._for(route, request))
             except Exception as error:
-                errors[route.name] = self._failed(attempt, route, error, began)
+                errors[route.name] = watch.failed(error)
                 continue
-            attempt.response_time_ms = self._since(began)
-            attempt.raw_request, attempt.raw_response = response.raw_request, response.raw_response
-            attempt.output, attempt.finish_reason = response.output, response.finish_reason
-            attempt.usage = structs.replace(response.usage, cost=cost_of(route.prices, response.raw_response))
+            except BaseException:
+                watch.ended("cancelled before its end")
+                raise
+            watch.attempt.output, watch.attempt.finish_reason = response.output, response.finish_reason
+            watch.answered(response, cost_of(route.prices, response.raw_response))
             return response
         raise AllProvidersFailed(errors)
 
@@ -72,59 +75,34 @@ class RoutedModel:
         """
         errors: dict[str, Exception] = {}
         for route in self.routes:
-            attempt, began = self._begin(route, request, attempts)
+            watch = _Watch(self.name, route, request, self._clock)
+            attempts.append(watch.attempt)
             begun, pieces, raws = False, Pieces(), list[str]()
             try:
                 async with aclosing(route.provider.stream(self._for(route, request))) as chunks:
                     async for chunk in chunks:
-                        attempt.raw_request = chunk.raw_request or attempt.raw_request
+                        watch.attempt.raw_request = chunk.raw_request or watch.attempt.raw_request
                         pieces.add(chunk)
                         raws.append(chunk.raw)
                         if not begun and (chunk.content or chunk.usage or chunk.finish_reason):
                             begun = True
-                            attempt.ttft_ms = self._since(began)
+                            watch.attempt.ttft_ms = watch.elapsed_ms()
                         yield chunk
                 if not begun:
                     raise ProviderError("the stream ended before the first piece")
                 return
             except Exception as error:
-                failure = self._failed(attempt, route, error, began)
+                failure = watch.failed(error)
                 if begun:
-                    raise failure from error
+                    raise failure from failure.__cause__
                 errors[route.name] = failure
             except BaseException:  # the consumer went away, or the task was cancelled: what came is still a fact
-                attempt.error = "the stream was closed before its end"
+                watch.ended("the stream was closed before its end")
                 raise
             finally:
                 if begun:
-                    self._streamed(attempt, route, pieces, raws, began)
+                    watch.streamed(pieces, raws, streamed_cost_of(route.prices, raws))
         raise AllProvidersFailed(errors)
-
-    def _begin(self, route: Route, request: ModelRequest, attempts: list[Attempt]) -> tuple[Attempt, float]:
-        attempt = Attempt(new_id(), self.name, route.name, route.type, request)
-        attempts.append(attempt)
-        return attempt, self._clock.perf()
-
-    def _since(self, began: float) -> int:
-        return round((self._clock.perf() - began) * 1000)
-
-    def _failed(self, attempt: Attempt, route: Route, error: Exception, began: float) -> ProviderError:
-        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""
-        if not isinstance(error, ProviderError):
-            log.error("provider %s of type %s broke its contract", route.name, route.type, exc_info=error)
-            error = ProviderError(f"{type(error).__name__}: {error}")
-        error.provider_type = route.type
-        attempt.response_time_ms = self._since(began)
-        attempt.error = str(error)
-        attempt.raw_request = error.raw_request or attempt.raw_request
-        attempt.raw_response = error.raw_response or attempt.raw_response
-        return error
-
-    def _streamed(self, attempt: Attempt, route: Route, pieces: Pieces, raws: list[str], began: float) -> None:
-        attempt.response_time_ms = self._since(began)
-        attempt.raw_response = "\n".join(raws)
-        attempt.output, attempt.finish_reason = pieces.blocks(), pieces.finish_reason
-        attempt.usage = structs.replace(pieces.usage or Usage(), cost=streamed_cost_of(route.prices, raws))
 
     def _for(self, route: Route, request: ModelRequest) -> ModelRequest:
         """The request without the blocks that only another provider understands (config spec 7.4)."""
@@ -166,20 +144,67 @@ class RoutedEmbeddingModel:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
         errors: dict[str, Exception] = {}
         for route in self.routes:
-            attempt = Attempt(new_id(), self.name, route.name, route.type, request)
-            attempts.append(attempt)
-            began = self._clock.perf()
+            watch = _Watch(self.name, route, request, self._clock)
+            attempts.append(watch.attempt)
             try:
                 response = await route.provider.embed(request)
-            except ProviderError as error:
-                error.provider_type = route.type
-                attempt.error = str(error)
-                attempt.raw_request, attempt.raw_response = error.raw_request or "", error.raw_response or ""
-                errors[route.name] = error
+            except Exception as error:
+                errors[route.name] = watch.failed(error)
                 continue
-            finally:
-                attempt.response_time_ms = round((self._clock.perf() - began) * 1000)
-            attempt.raw_request, attempt.raw_response = response.raw_request, response.raw_response
-            attempt.usage = structs.replace(response.usage, cost=cost_of(route.prices, response.raw_response))
+            except BaseException:
+                watch.ended("cancelled before its end")
+                raise
+            watch.answered(response, cost_of(route.prices, response.raw_response))
             return response
         raise AllProvidersFailed(errors)
+
+
+class _Watch:
+    """Writes down how one try at one provider goes."""
+
+    def __init__(
+        self, model_name: str, route: Route | EmbeddingRoute, request: ModelRequest | EmbeddingRequest, clock: Clock
+    ) -> None:
+        self.attempt = Attempt(new_id(), model_name, route.name, route.type, request)
+        self._clock = clock
+        self._began = clock.perf()
+
+    def elapsed_ms(self) -> int:
+        return round((self._clock.perf() - self._began) * 1000)
+
+    def answered(self, response: ModelResponse | EmbeddingResponse, cost: Decimal | None) -> None:
+        self.attempt.response_time_ms = self.elapsed_ms()
+        self.attempt.raw_request, self.attempt.raw_response = response.raw_request, response.raw_response
+        self.attempt.usage = structs.replace(response.usage, cost=cost)
+
+    def failed(self, error: Exception) -> ProviderError:
+        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""
+        attempt = self.attempt
+        if not isinstance(error, ProviderError):
+            log.error(
+                "provider %s of type %s broke its contract",
+                attempt.provider_name,
+                attempt.provider_type,
+                exc_info=error,
+            )
+            bug, error = error, ProviderError(f"{type(error).__name__}: {error}")
+            error.__cause__ = bug
+        error.provider_type = attempt.provider_type
+        attempt.response_time_ms = self.elapsed_ms()
+        attempt.error = str(error)
+        attempt.raw_request = error.raw_request or attempt.raw_request
+        attempt.raw_response = error.raw_response or attempt.raw_response
+        return error
+
+    def ended(self, why: str) -> None:
+        """Note that nobody waits for the rest."""
+        self.attempt.response_time_ms = self.elapsed_ms()
+        self.attempt.error = why
+
+    def streamed(self, pieces: Pieces, raws: Sequence[str], cost: Decimal | None) -> None:
+        """Note what came, however the stream ended; what an error brought came last."""
+        attempt = self.attempt
+        attempt.response_time_ms = self.elapsed_ms()
+        attempt.raw_response = "\n".join(raw for raw in (*raws, attempt.raw_response) if raw)
+        attempt.output, attempt.finish_reason = pieces.blocks(), pieces.finish_reason
+        attempt.usage = structs.replace(pieces.usage or Usage(), cost=cost)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import minijinja
@@ -42,17 +43,74 @@ class Prompts:
 
     def variables(self, name: str) -> set[str]:
         """The variables that the template needs from outside."""
-        return set(self._environment.undeclared_variables_in_template(name))
+        undeclared = self._environment.undeclared_variables_in_template(name)
+        # The engine counts its own functions (`range`, `namespace`) among them.
+        return {variable for variable in undeclared if not self._environment.eval_expr(f"{variable} is defined")}
 
     def render(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> str:
         """Render with the arguments as root context (text or None: no variables). Raise TemplateError."""
         context = arguments if isinstance(arguments, Mapping) else {}
         try:
-            return self._environment.render_template(name, **context)
-        except (minijinja.TemplateError, TypeError) as error:
+            return self._environment.render_template(name, **{key: _seen(value) for key, value in context.items()})
+        except Exception as error:  # the engine's own, and what Python objects raise at a template's touch
             raise TemplateError(
                 f"Error rendering template {name}: Could not render template: {_first_line(error)}"
             ) from None
+
+
+class _Seen:
+    """An object or array as a template may see it: the values, and nothing of Python.
+
+    The binding would lend a dict's or list's methods to templates: `clear()` would change the input that is recorded
+    afterwards, and a missing `order.items` would put the address of a method into a prompt.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __getitem__(self, key: Any) -> Any:
+        return _seen(self._value[key])
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_seen, self._value)
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._value == (other._value if isinstance(other, _Seen) else other))
+
+    __hash__ = None  # type: ignore[assignment]  # like what it shows
+
+    def __str__(self) -> str:
+        return _shown(self._value)
+
+
+class _Object(_Seen):
+    __slots__ = ()
+    items = None  # by this name the binding knows a mapping
+
+
+@Sequence.register
+class _Array(_Seen):
+    __slots__ = ()
+
+
+def _seen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _Object(value)
+    return _Array(value) if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    """A value inside a printed object or array, in MiniJinja's words rather than Python's."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_shown(key)}: {_shown(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -26,11 +26,13 @@ class Schema:
 
     def __init__(self, value: Any) -> None:
         """Raise ValueError when ``value`` is not a JSON Schema, or is larger or deeper than the bounds."""
-        text = msgspec.json.encode(value)
-        if len(text) > MAX_SCHEMA_BYTES:
-            raise ValueError(f"schema of {len(text)} bytes; at most {MAX_SCHEMA_BYTES} are accepted")
-        if _depth(value) > MAX_SCHEMA_DEPTH:
+        if isinstance(value, str):  # the validator would read it as JSON, past our bounds
+            raise ValueError("a JSON Schema is an object or a boolean, not a string")
+        if _depth(value) > MAX_SCHEMA_DEPTH:  # first, as encoding is recursive
             raise ValueError(f"schema nested deeper than {MAX_SCHEMA_DEPTH} levels")
+        size = len(msgspec.json.encode(value))
+        if size > MAX_SCHEMA_BYTES:
+            raise ValueError(f"schema of {size} bytes; at most {MAX_SCHEMA_BYTES} are accepted")
         draft = str(value.get("$schema", "")) if isinstance(value, dict) else ""
         self.value = value
         try:

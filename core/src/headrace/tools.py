@@ -80,7 +80,7 @@ def _fitting(arguments: str, tool: Tool) -> Any:
     try:
         value = msgspec.json.decode(arguments)
         return value if Schema(tool.parameters).fits(value) else None
-    except ValueError:  # not JSON, or the caller's schema is none
+    except (ValueError, RecursionError):  # not JSON (or nested beyond reason), or the caller's schema is none
         return None
 
 
@@ -93,6 +93,8 @@ def _unique(tools: Sequence[Tool]) -> None:
 
 
 def _refuse_tools(request: InferenceRequest) -> None:
-    for name in ("allowed_tools", "additional_tools", "tool_choice", "parallel_tool_calls"):
-        if getattr(request, name) not in (None, ()):
+    for name in ("allowed_tools", "tool_choice", "parallel_tool_calls"):
+        if getattr(request, name) is not None:
             raise BadRequest(f"Cannot pass `{name}` to a JSON function")
+    if request.additional_tools:
+        raise BadRequest("Cannot pass `additional_tools` to a JSON function")

@@ -54,15 +54,16 @@ class Renderer:
     def __init__(self, settings: TemplateSettings, services: VariantServices) -> None:
         self._prompts = services.prompts
         self._schemas = services.function.schemas
-        self._where = f"functions.{services.function.name}.variants.{services.name}"
+        self._function = f"functions.{services.function.name}"
+        self._where = f"{self._function}.variants.{services.name}"
         self._slots: dict[str, _Slot] = {}
         for role in _ROLES:
             self._add_role(role, settings)
         for name, template in settings.templates.items():
             self._add(name, template.path, legacy=False)
-        for name in self._schemas:
-            if name not in self._slots:
-                raise ConfigError(self._required(name))
+        missing = [self._required(name) for name in self._schemas if name not in self._slots]
+        if missing:
+            raise ConfigError(*missing)
 
     @property
     def templates(self) -> Collection[str]:
@@ -102,7 +103,7 @@ class Renderer:
             if slot is None:
                 raise BadRequest(f"Template `{block.name}` not found")
             if not slot.takes_arguments:
-                raise BadRequest(f"Template `{block.name}` takes only text, as `{role}_text`")
+                raise BadRequest(f"Template `{block.name}` takes only text, as `{block.name}_text`")
             return Text(self._prompts.render(slot.template, block.arguments))
         return block
 
@@ -138,7 +139,4 @@ class Renderer:
     def _required(self, name: str) -> str:
         if name in _ROLES:
             return f"`{self._where}.{name}_template`: template is required when schema is specified"
-        return (
-            f"`{self._where}.templates.{name}` is required when "
-            f"`functions.{self._where.split('.')[1]}.schemas.{name}` is specified"
-        )
+        return f"`{self._where}.templates.{name}` is required when `{self._function}.schemas.{name}` is specified"

@@ -1,0 +1,436 @@
+"""The tables of the configuration: what is accepted, what each default is, and how a mistake is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from headrace.config import Tables, load, loads
+from headrace.config.problems import Problems
+from headrace.config.tables import CostEntry
+from headrace.errors import ConfigError
+from pydantic import ValidationError
+
+CHAT = '[functions.f]\ntype = "chat"\nvariants = {}\n'
+JSON = CHAT.replace("chat", "json")
+
+
+def model(routing: str, *providers: str, kind: str = "models") -> str:
+    tables = "".join(f'[{kind}.m.providers."{name}"]\ntype = "echo"\n' for name in providers)
+    return (
+        f"[{kind}.m]\nrouting = {routing}\nproviders = {{}}\n"
+        if not tables
+        else f"[{kind}.m]\nrouting = {routing}\n{tables}"
+    )
+
+
+def problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        loads(text)
+    return caught.value.problems
+
+
+def test_nothing_is_a_configuration() -> None:
+    tables = loads("").tables
+    assert tables == Tables()
+    assert (tables.gateway.base_path, tables.gateway.global_outbound_http_timeout_ms) == ("/", 900_000)
+    assert (tables.gateway.observability.async_writes, tables.gateway.observability.backend) == (True, "auto")
+
+
+def test_text_that_is_not_toml_is_told() -> None:
+    assert problems("x =")[0].startswith("not valid TOML: ")
+
+
+# -- unknown keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[gateway]\nx = 1", "gateway.x"),
+        ("[gateway.observability]\nx = 1", "gateway.observability.x"),
+        (
+            "[gateway.observability]\nasync_writes = false\nbatch_writes = { enabled = true, x = 1 }",
+            "gateway.observability.batch_writes.x",
+        ),
+        (model('["p"]', "p") + "[models.m.x]", "models.m.x"),
+        (model('["p"]', "p", kind="embedding_models") + "[embedding_models.m.x]", "embedding_models.m.x"),
+        (CHAT + "x = 1", "functions.f.x"),
+        (CHAT + 'tool_choice = { specific = "t", x = 1 }', "functions.f.tool_choice.SpecificTool.x"),
+        (
+            CHAT + 'experimentation = { type = "static", candidate_variants = [], x = 1 }',
+            "functions.f.experimentation.x",
+        ),
+        ('[metrics.m]\ntype = "float"\noptimize = "max"\nlevel = "inference"\nx = 1', "metrics.m.x"),
+        ("[headrace]\nx = 1", "headrace.x"),
+        ("[headrace.splits]\nx = 1", "headrace.splits.x"),
+    ],
+    ids=lambda value: value if "\n" not in value and "=" not in value else "",
+)
+def test_an_unknown_key_is_an_error_that_names_it(text: str, key: str) -> None:
+    assert f"{key}: unknown key (extra inputs are not permitted)" in problems(text)
+
+
+def test_tables_of_plugins_wait_for_their_plugins() -> None:
+    tables = loads('[sqlite]\npath = "x"\n[optimizers.o]\ntype = "x"\nany = 1\n' + model('["p"]', "p")).tables
+    assert tables.stores == {"sqlite": {"path": "x"}}
+    assert tables.optimizers == {"o": {"type": "x", "any": 1}}
+    assert tables.models["m"].providers == {"p": {"type": "echo"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[gateway]\ndebug = "true"', "gateway.debug"),
+        ("[gateway]\ndebug = 1", "gateway.debug"),
+        ('[gateway]\nglobal_outbound_http_timeout_ms = "5"', "gateway.global_outbound_http_timeout_ms"),
+        ("[gateway]\nglobal_outbound_http_timeout_ms = 0", "gateway.global_outbound_http_timeout_ms"),
+        ("gateway = 1", "gateway"),
+        ('[functions.f]\ntype = "agent"\nvariants = {}', "functions.f.type"),
+        ('[metrics.m]\ntype = "boolean"\noptimize = "up"\nlevel = "inference"', "metrics.m.optimize"),
+        ('[headrace.splits]\ntrain = "half"', "headrace.splits.train"),
+    ],
+    ids=["text-for-bool", "number-for-bool", "text-for-number", "zero", "no-table", "type", "optimize", "share"],
+)
+def test_a_wrong_value_names_its_key_and_what_was_found(text: str, key: str) -> None:
+    [problem] = problems(text)
+    assert problem.startswith(f"{key}: ")
+    assert ", found " in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[functions.f]\nvariants = {}", "functions.f.type"),
+        ('[functions.f]\ntype = "chat"', "functions.f.variants"),
+        ("[models.m]\nproviders = {}", "models.m.routing"),
+        ('[models.m]\nrouting = ["p"]', "models.m.providers"),
+        ("[gateway.observability]\nbatch_writes = {}", "gateway.observability.batch_writes.enabled"),
+    ],
+    ids=lambda value: value if "\n" not in value else "",
+)
+def test_a_missing_key_is_named(text: str, key: str) -> None:
+    assert problems(text) == (f"{key}: Field required",)
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    text = (
+        '[gateway]\nbase_path = "x"\n[gateway.observability.batch_writes]\nenabled = true\n[metrics.comment]\n'
+        + '[functions."tensorzero::f"]\ntype = "chat"\n'
+        + JSON
+        + 'tools = ["t"]\nexperimentation = { type = "static", candidate_variants = ["v"] }\nvariants.v.weight = 1'.replace(
+            "variants.v", "description"
+        ).replace("description.weight = 1", "description = 1")
+    )
+    keys = {problem.partition(": ")[0] for problem in problems(text)}
+    assert {
+        "gateway.base_path",
+        "gateway.observability",
+        "metrics.comment",
+        "metrics.comment.type",
+        "functions.tensorzero::f",
+        "functions.tensorzero::f.variants",
+        "functions.f.description",
+    } <= keys
+
+
+def test_one_table_may_have_several_faults() -> None:
+    assert problems(model('["a", "a", "tensorzero::b"]', "c")) == (
+        "models.m: `routing` names a provider twice: ['a', 'a', 'tensorzero::b']",
+        "models.m: Provider name cannot start with 'tensorzero::': tensorzero::b",
+        "models.m: `routing` contains provider `a` that does not exist in `providers`",
+        "models.m: `routing` contains provider `a` that does not exist in `providers`",
+        "models.m: `routing` contains provider `tensorzero::b` that does not exist in `providers`",
+        "models.m: Provider c is not listed in routing",
+    )
+
+
+def test_problems_gather_at_their_keys_and_keep_texts_that_name_their_own() -> None:
+    gathered = Problems()
+    with gathered.at("a.b"):
+        raise ConfigError("one", "`c.d`: two")
+    with gathered.at("e"):
+        CostEntry.model_validate({"pointer": "/x"})
+    assert gathered.lines[:2] == ["a.b: one", "`c.d`: two"]
+    assert gathered.lines[2].startswith("e: must specify exactly one of ")
+    with pytest.raises(ConfigError) as caught:
+        gathered.check()
+    assert caught.value.problems == tuple(gathered.lines)
+
+
+# -- names (config spec 3) --------------------------------------------------------------------------------
+
+VARIANT = '[functions.f]\ntype = "chat"\n[functions.f.{kind}."{name}"]\ntype = "x"\n'
+
+
+def named(kind: str, name: str) -> str:
+    return {
+        "function": f'[functions."{name}"]\ntype = "chat"\nvariants = {{}}',
+        "variant": f'[functions.f]\ntype = "chat"\n[functions.f.variants."{name}"]\ntype = "x"',
+        "evaluator": f'{CHAT}[functions.f.evaluators."{name}"]\ntype = "x"',
+        "model": f'[models."{name}"]\nrouting = ["p"]\nproviders.p.type = "echo"',
+        "embedding model": f'[embedding_models."{name}"]\nrouting = ["p"]\nproviders.p.type = "echo"',
+        "provider": f'[models.m]\nrouting = ["{name}"]\n[models.m.providers."{name}"]\ntype = "echo"',
+        "metric": f'[metrics."{name}"]\ntype = "float"\noptimize = "min"\nlevel = "episode"',
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "complaint"),
+    [
+        ("function", "tensorzero::f", "User-defined function name cannot start with 'tensorzero::': tensorzero::f"),
+        ("variant", "tensorzero::v", "Variant name cannot start with 'tensorzero::'"),
+        ("evaluator", "a::b", "Evaluator name cannot contain '::': a::b"),
+        ("model", "tensorzero::m", "Failed to load models: Model name 'tensorzero::m' contains a reserved prefix"),
+        ("model", "openai::gpt", "Model name 'openai::gpt' contains a reserved prefix"),
+        ("model", "vllm::x", "Model name 'vllm::x' contains a reserved prefix"),
+        ("embedding model", "azure::x", "Model name 'azure::x' contains a reserved prefix"),
+        ("provider", "tensorzero::p", "Provider name cannot start with 'tensorzero::'"),
+        ("metric", "comment", "Metric name 'comment' is reserved and cannot be used"),
+        ("metric", "demonstration", "Metric name 'demonstration' is reserved and cannot be used"),
+        ("metric", "tensorzero::x", "Metric name 'tensorzero::x' is not allowed"),
+        ("metric", "a b", "Metric name 'a b' is not allowed"),
+        ("metric", "ä", "Metric name 'ä' is not allowed"),
+        ("metric", "", "Metric name '' is not allowed"),
+    ],
+    ids=lambda value: value if len(value) < 20 else "",
+)
+def test_reserved_names_are_refused(kind: str, name: str, complaint: str) -> None:
+    assert complaint in "\n".join(problems(named(kind, name)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("function", "my::f"),
+        ("variant", "openai::v"),
+        ("model", "openai"),
+        ("model", "my::openai::x"),
+        ("model", "openaiish::x"),
+        ("provider", "openai::p"),
+        ("evaluator", "a:b"),
+        ("metric", "a-B_9.c:d/e"),
+        ("metric", "comments"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_names_that_only_resemble_reserved_ones_are_fine(kind: str, name: str) -> None:
+    assert loads(named(kind, name)).tables
+
+
+def test_a_tools_name_is_its_key_and_must_not_be_ours() -> None:
+    tool = (
+        '[tools."tensorzero::t"]\ndescription = "d"\nparameters = { __tensorzero_remapped_path = "s", __data = "{}" }'
+    )
+    assert problems(tool) == ("tools.tensorzero::t: Tool name cannot start with 'tensorzero::': tensorzero::t",)
+    assert loads(tool.replace("tensorzero::t", "t")).tables.tools["t"].name is None
+
+
+# -- gateway (config spec 4) ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "kept"), [("/", "/"), ("/x", "/x"), ("/x/y//", "/x/y"), ("//", "/")])
+def test_a_base_path_loses_its_last_slashes(given: str, kept: str) -> None:
+    assert loads(f'[gateway]\nbase_path = "{given}"').tables.gateway.base_path == kept
+
+
+@pytest.mark.parametrize("given", ["x", "", "x/"])
+def test_a_base_path_starts_with_a_slash(given: str) -> None:
+    assert (
+        f"[gateway.base_path] must start with a / : found '{given}'" in problems(f'[gateway]\nbase_path = "{given}"')[0]
+    )
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1:3000", "0.0.0.0:0", "[::]:3000", "[::1]:65535"])
+def test_a_bind_address_is_taken(given: str) -> None:
+    assert loads(f'[gateway]\nbind_address = "{given}"').tables.gateway.bind_address == given
+
+
+@pytest.mark.parametrize("given", ["localhost:3000", "127.0.0.1", ":3000", "127.0.0.1:", "127.0.0.1:65536", "1.2.3:4"])
+def test_a_bind_address_is_literal(given: str) -> None:
+    assert problems(f'[gateway]\nbind_address = "{given}"') == (
+        f"gateway.bind_address: must be IP:PORT with a literal address, such as 127.0.0.1:3000, found '{given}'",
+    )
+
+
+def observability(lines: str) -> str:
+    return f"[gateway.observability]\n{lines}\n"
+
+
+@pytest.mark.parametrize("async_writes", ["", "async_writes = true\n"], ids=["default", "said"])
+def test_async_and_batch_writes_exclude_each_other(async_writes: str) -> None:
+    [problem] = problems(observability(f"{async_writes}batch_writes = {{ enabled = true }}"))
+    assert problem.startswith("gateway.observability: Batch writes and async writes cannot be enabled at the same time")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["async_writes = false\nbatch_writes = { enabled = true }", "batch_writes = { enabled = false }"],
+    ids=["batch", "async"],
+)
+def test_either_way_of_writing_is_fine(lines: str) -> None:
+    batch = loads(observability(lines)).tables.gateway.observability.batch_writes
+    assert batch is not None
+    assert (batch.flush_interval_ms, batch.max_rows, batch.write_queue_capacity) == (100, 1000, None)
+
+
+@pytest.mark.parametrize("key", ["flush_interval_ms", "max_rows", "write_queue_capacity"])
+def test_a_batch_of_nothing_is_refused(key: str) -> None:
+    [problem] = problems(observability(f"async_writes = false\nbatch_writes = {{ enabled = true, {key} = 0 }}"))
+    assert problem.startswith(f"gateway.observability.batch_writes.{key}: ")
+
+
+# -- routing (config spec 7) ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("routing", "providers", "complaint"),
+    [
+        ("[]", (), "`routing` is empty: name at least one provider"),
+        ('["a", "a"]', ("a",), "`routing` names a provider twice: ['a', 'a']"),
+        ('["a", "b"]', ("a",), "`routing` contains provider `b` that does not exist in `providers`"),
+        ('["a"]', ("a", "b"), "Provider b is not listed in routing"),
+    ],
+    ids=["empty", "twice", "unknown", "unlisted"],
+)
+def test_routing_and_providers_must_agree(routing: str, providers: tuple[str, ...], complaint: str) -> None:
+    assert problems(model(routing, *providers)) == (f"models.m: {complaint}",)
+
+
+def test_routing_keeps_its_order() -> None:
+    assert loads(model('["b", "a"]', "a", "b")).tables.models["m"].routing == ["b", "a"]
+
+
+def test_an_embedding_models_routing_must_exist() -> None:
+    assert problems(model('["b"]', "a", kind="embedding_models")) == (
+        "embedding_models.m: `routing` contains provider `b` that does not exist in `providers`",
+    )
+
+
+# -- cost (config spec 8) ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"pointer": "/usage/input", "cost_per_million": 1.5},
+        {"pointer": "", "cost_per_unit": -1},
+        {"pointer": "/a~1b/~0/0", "cost_per_unit": 0, "required": True},
+        {"pointer_nonstreaming": "/a", "pointer_streaming": "/b", "cost_per_unit": 1},
+    ],
+    ids=["pointer", "whole-document", "escapes", "split"],
+)
+def test_a_price_is_taken(entry: dict[str, Any]) -> None:
+    assert CostEntry.model_validate(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({}, "invalid pointer configuration"),
+        ({"pointer": "/a", "pointer_streaming": "/b"}, "invalid pointer configuration"),
+        ({"pointer_nonstreaming": "/a"}, "invalid pointer configuration"),
+        ({"pointer_streaming": "/a"}, "invalid pointer configuration"),
+        ({"pointer": "/a"}, "must specify exactly one of"),
+        ({"pointer": "/a", "cost_per_unit": 1, "cost_per_million": 1}, "must specify exactly one of"),
+        ({"pointer": "a", "cost_per_unit": 1}, "invalid JSON pointer `a`"),
+        ({"pointer": "/a~2", "cost_per_unit": 1}, "invalid JSON pointer `/a~2`"),
+        ({"pointer_nonstreaming": "/a", "pointer_streaming": "b", "cost_per_unit": 1}, "invalid JSON pointer `b`"),
+        ({"pointer": "/a", "cost_per_unit": float("inf")}, "finite"),
+        ({"pointer": "/a", "cost_per_unit": "1"}, "number"),
+        ({"pointer": "/a", "cost_per_unit": 1, "x": 1}, "x"),
+    ],
+    ids=[
+        "nothing", "both-kinds", "no-streaming", "only-streaming", "no-rate", "two-rates", "no-slash", "tilde",
+        "second-pointer", "infinite", "text", "unknown-key",
+    ],
+)  # fmt: skip
+def test_a_price_that_says_too_much_or_too_little_is_refused(entry: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        CostEntry.model_validate({"cost_per_unit": 1, **entry} if complaint.endswith("configuration") else entry)
+
+
+# -- functions (config spec 11.1) -------------------------------------------------------------------------
+
+FILE = '{ __tensorzero_remapped_path = "s", __data = "{}" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (CHAT + f"output_schema = {FILE}", "`output_schema` belongs to json functions"),
+        (JSON + 'tools = ["t"]', "`tools` and `parallel_tool_calls` belong to chat functions"),
+        (JSON + "parallel_tool_calls = false", "`tools` and `parallel_tool_calls` belong to chat functions"),
+        *(
+            (
+                CHAT + f"{role}_schema = {FILE}\nschemas.{role}.path = {FILE}",
+                f"Cannot specify both schemas.{role}.path and {role}_schema",
+            )
+            for role in ("system", "user", "assistant")
+        ),
+        (
+            '[functions.f]\ntype = "chat"\nvariants.v = { type = "x", weight = 1 }\n'
+            'experimentation = { type = "static", candidate_variants = ["v"] }',
+            "`experimentation` and a variant's `weight` cannot be combined",
+        ),
+    ],
+    ids=["output-schema", "tools", "parallel", "system", "user", "assistant", "weight"],
+)
+def test_a_function_cannot_have_both(text: str, complaint: str) -> None:
+    [problem] = problems(text)
+    assert problem.startswith(f"functions.f: {complaint}")
+
+
+@pytest.mark.parametrize("choice", ['"none"', '"auto"', '"required"', '{ specific = "t" }'])
+def test_a_tool_choice_is_taken(choice: str) -> None:
+    assert loads(CHAT + f"tool_choice = {choice}").tables.functions["f"].tool_choice
+
+
+def test_another_tool_choice_is_refused() -> None:
+    assert problems(CHAT + 'tool_choice = "maybe"')[0].startswith("functions.f.tool_choice")
+
+
+# -- experimentation (config spec 16) ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidates", ['["a", "b"]', "{ a = 0.9, b = 1 }"], ids=["list", "weights"])
+def test_a_static_experiment_is_taken(candidates: str) -> None:
+    text = (
+        CHAT + f'experimentation = {{ type = "static", candidate_variants = {candidates}, fallback_variants = ["c"] }}'
+    )
+    experimentation = loads(text).tables.functions["f"].experimentation
+    assert experimentation is not None
+    assert list(experimentation.candidate_variants) == ["a", "b"]
+    assert experimentation.fallback_variants == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('{ candidate_variants = ["a"] }', "type"),
+        ('{ type = "static" }', "candidate_variants"),
+        ('{ type = "dynamic", candidate_variants = ["a"] }', "type"),
+        ('{ type = "static", candidate_variants = { a = inf } }', "candidate_variants"),
+        ('{ type = "static", candidate_variants = { a = nan } }', "candidate_variants"),
+        ('{ type = "static", candidate_variants = ["a"], fallback_variants = "b" }', "fallback_variants"),
+    ],
+    ids=["no-type", "no-candidates", "unknown-type", "infinite", "nan", "fallback"],
+)
+def test_another_experiment_is_refused(table: str, key: str) -> None:
+    assert problems(f"{CHAT}experimentation = {table}")[0].startswith(f"functions.f.experimentation.{key}")
+
+
+# -- headrace ---------------------------------------------------------------------------------------------
+
+
+def test_splits_must_be_whole() -> None:
+    assert problems("[headrace.splits]\ntrain = 0.9") == (
+        "headrace.splits: train + validation + test must be 1, found 1.3",
+    )
+
+
+def test_a_configuration_never_changes(tmp_path: Any) -> None:
+    (tmp_path / "x.toml").write_text(CHAT)
+    config = load(f"{tmp_path}/x.toml")
+    with pytest.raises(ValidationError):
+        config.tables.gateway.debug = True  # type: ignore[misc]
