@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headrace.config import Tables, load, loads
+from headrace.config import Tables, loads
 from headrace.config.problems import Problems
 from headrace.config.tables import CostEntry
 from headrace.errors import ConfigError
@@ -17,11 +17,7 @@ JSON = CHAT.replace("chat", "json")
 
 def model(routing: str, *providers: str, kind: str = "models") -> str:
     tables = "".join(f'[{kind}.m.providers."{name}"]\ntype = "echo"\n' for name in providers)
-    return (
-        f"[{kind}.m]\nrouting = {routing}\nproviders = {{}}\n"
-        if not tables
-        else f"[{kind}.m]\nrouting = {routing}\n{tables}"
-    )
+    return f"[{kind}.m]\nrouting = {routing}\n{tables or 'providers = {}'}\n"
 
 
 def problems(text: str) -> tuple[str, ...]:
@@ -44,31 +40,24 @@ def test_text_that_is_not_toml_is_told() -> None:
 # -- unknown keys -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("[gateway]\nx = 1", "gateway.x"),
-        ("[gateway.observability]\nx = 1", "gateway.observability.x"),
-        (
-            "[gateway.observability]\nasync_writes = false\nbatch_writes = { enabled = true, x = 1 }",
-            "gateway.observability.batch_writes.x",
-        ),
-        (model('["p"]', "p") + "[models.m.x]", "models.m.x"),
-        (model('["p"]', "p", kind="embedding_models") + "[embedding_models.m.x]", "embedding_models.m.x"),
-        (CHAT + "x = 1", "functions.f.x"),
-        (CHAT + 'tool_choice = { specific = "t", x = 1 }', "functions.f.tool_choice.SpecificTool.x"),
-        (
-            CHAT + 'experimentation = { type = "static", candidate_variants = [], x = 1 }',
-            "functions.f.experimentation.x",
-        ),
-        ('[metrics.m]\ntype = "float"\noptimize = "max"\nlevel = "inference"\nx = 1', "metrics.m.x"),
-        ("[headrace]\nx = 1", "headrace.x"),
-        ("[headrace.splits]\nx = 1", "headrace.splits.x"),
-    ],
-    ids=lambda value: value if "\n" not in value and "=" not in value else "",
-)
-def test_an_unknown_key_is_an_error_that_names_it(text: str, key: str) -> None:
-    assert f"{key}: unknown key (extra inputs are not permitted)" in problems(text)
+UNKNOWN = {
+    "gateway.x": "[gateway]\nx = 1",
+    "gateway.observability.x": "[gateway.observability]\nx = 1",
+    "gateway.observability.batch_writes.x": "[gateway.observability.batch_writes]\nenabled = false\nx = 1",
+    "models.m.x": model('["p"]', "p") + "[models.m.x]",
+    "embedding_models.m.x": model('["p"]', "p", kind="embedding_models") + "[embedding_models.m.x]",
+    "functions.f.x": CHAT + "x = 1",
+    "functions.f.tool_choice.SpecificTool.x": CHAT + 'tool_choice = { specific = "t", x = 1 }',
+    "functions.f.experimentation.x": CHAT + 'experimentation = { type = "static", candidate_variants = [], x = 1 }',
+    "metrics.m.x": '[metrics.m]\ntype = "float"\noptimize = "max"\nlevel = "inference"\nx = 1',
+    "headrace.x": "[headrace]\nx = 1",
+    "headrace.splits.x": "[headrace.splits]\nx = 1",
+}
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+def test_an_unknown_key_is_an_error_that_names_it(key: str) -> None:
+    assert f"{key}: unknown key (extra inputs are not permitted)" in problems(UNKNOWN[key])
 
 
 def test_tables_of_plugins_wait_for_their_plugins() -> None:
@@ -98,19 +87,18 @@ def test_a_wrong_value_names_its_key_and_what_was_found(text: str, key: str) -> 
     assert ", found " in problem
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("[functions.f]\nvariants = {}", "functions.f.type"),
-        ('[functions.f]\ntype = "chat"', "functions.f.variants"),
-        ("[models.m]\nproviders = {}", "models.m.routing"),
-        ('[models.m]\nrouting = ["p"]', "models.m.providers"),
-        ("[gateway.observability]\nbatch_writes = {}", "gateway.observability.batch_writes.enabled"),
-    ],
-    ids=lambda value: value if "\n" not in value else "",
-)
-def test_a_missing_key_is_named(text: str, key: str) -> None:
-    assert problems(text) == (f"{key}: Field required",)
+MISSING = {
+    "functions.f.type": "[functions.f]\nvariants = {}",
+    "functions.f.variants": '[functions.f]\ntype = "chat"',
+    "models.m.routing": "[models.m]\nproviders = {}",
+    "models.m.providers": '[models.m]\nrouting = ["p"]',
+    "gateway.observability.batch_writes.enabled": "[gateway.observability]\nbatch_writes = {}",
+}
+
+
+@pytest.mark.parametrize("key", MISSING)
+def test_a_missing_key_is_named(key: str) -> None:
+    assert problems(MISSING[key]) == (f"{key}: Field required",)
 
 
 def test_everything_wrong_is_told_at_once() -> None:
@@ -118,9 +106,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         '[gateway]\nbase_path = "x"\n[gateway.observability.batch_writes]\nenabled = true\n[metrics.comment]\n'
         + '[functions."tensorzero::f"]\ntype = "chat"\n'
         + JSON
-        + 'tools = ["t"]\nexperimentation = { type = "static", candidate_variants = ["v"] }\nvariants.v.weight = 1'.replace(
-            "variants.v", "description"
-        ).replace("description.weight = 1", "description = 1")
+        + "description = 1\n"
     )
     keys = {problem.partition(": ")[0] for problem in problems(text)}
     assert {
@@ -160,8 +146,6 @@ def test_problems_gather_at_their_keys_and_keep_texts_that_name_their_own() -> N
 
 # -- names (config spec 3) --------------------------------------------------------------------------------
 
-VARIANT = '[functions.f]\ntype = "chat"\n[functions.f.{kind}."{name}"]\ntype = "x"\n'
-
 
 def named(kind: str, name: str) -> str:
     return {
@@ -193,7 +177,7 @@ def named(kind: str, name: str) -> str:
         ("metric", "ä", "Metric name 'ä' is not allowed"),
         ("metric", "", "Metric name '' is not allowed"),
     ],
-    ids=lambda value: value if len(value) < 20 else "",
+    ids=lambda value: value if len(value) < 20 else "told",
 )
 def test_reserved_names_are_refused(kind: str, name: str, complaint: str) -> None:
     assert complaint in "\n".join(problems(named(kind, name)))
@@ -212,10 +196,10 @@ def test_reserved_names_are_refused(kind: str, name: str, complaint: str) -> Non
         ("metric", "a-B_9.c:d/e"),
         ("metric", "comments"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_names_that_only_resemble_reserved_ones_are_fine(kind: str, name: str) -> None:
-    assert loads(named(kind, name)).tables
+    loads(named(kind, name))
 
 
 def test_a_tools_name_is_its_key_and_must_not_be_ours() -> None:
@@ -321,7 +305,7 @@ def test_an_embedding_models_routing_must_exist() -> None:
     ids=["pointer", "whole-document", "escapes", "split"],
 )
 def test_a_price_is_taken(entry: dict[str, Any]) -> None:
-    assert CostEntry.model_validate(entry)
+    CostEntry.model_validate(entry)
 
 
 @pytest.mark.parametrize(
@@ -429,8 +413,6 @@ def test_splits_must_be_whole() -> None:
     )
 
 
-def test_a_configuration_never_changes(tmp_path: Any) -> None:
-    (tmp_path / "x.toml").write_text(CHAT)
-    config = load(f"{tmp_path}/x.toml")
+def test_a_configuration_never_changes() -> None:
     with pytest.raises(ValidationError):
-        config.tables.gateway.debug = True  # type: ignore[misc]
+        loads(CHAT).tables.gateway.debug = True
