@@ -182,8 +182,10 @@ def test_after_kill_9_every_reported_record_is_there(serve: Any, tmp_path: Path)
         post(again.url, "/feedback", {"metric_name": "comment", "value": "x", "inference_id": str(reported[0])})
 
 
-def test_a_stop_finishes_what_is_under_way_and_writes_what_is_queued(serve: Any, tmp_path: Path) -> None:
-    with serve(ECHO) as served, ThreadPoolExecutor() as pool:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_finishes_what_is_under_way_and_writes_what_is_queued(serve: Any, tmp_path: Path, workers: str) -> None:
+    with serve(ECHO, "--workers", workers) as served, ThreadPoolExecutor() as pool:
+        assert eventually(lambda: bool(post(served.url, "/inference", {**ask(), "dryrun": True})))
         answer = pool.submit(post, served.url, "/inference", ask(model="slow"))
         time.sleep(0.4)
         assert served.stop() == 0
@@ -205,13 +207,29 @@ def test_a_client_that_goes_away_does_not_take_the_record_with_it(serve: Any, tm
 # -- servers ----------------------------------------------------------------------------------------------
 
 
+def children(of: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(number) for number in Path(f"/proc/{of}/task/{of}/children").read_text().split()]
+
+
 def test_several_workers_share_a_port_and_a_database(serve: Any, tmp_path: Path) -> None:
     with serve(ECHO, "--workers", "2") as served:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: post(served.url, "/inference", ask()), range(40)))
         ids = {UUID(answer["inference_id"]) for answer in answers}
         assert eventually(lambda: stored(tmp_path / "records.db") == ids)
-        served.stop()
+        assert len(children(served.process.pid)) == 2
+        assert served.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
+def test_workers_do_not_outlive_their_parent(serve: Any) -> None:
+    with serve(ECHO, "--workers", "2") as served:
+        assert eventually(lambda: len(children(served.process.pid)) == 2)
+        workers = children(served.process.pid)
+        post(served.url, "/inference", ask())
+        served.stop(signal.SIGKILL)
+        assert eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "trio"])

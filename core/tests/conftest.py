@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from headrace import Factory, Provider, Services, Store, plugins
+from headrace import Answer, Factory, Provider, Services, Store, Task, Variant, plugins
 from headrace.assembly import Assembly
 from headrace.config import loads
 from headrace.conformance.script import Script
@@ -82,12 +82,37 @@ class Scripted:
             raise ProviderError(self._part.fails, status=500, raw_request="asked", raw_response="no")
 
 
+class Nothing(BaseModel, extra="forbid"):
+    """Nothing to set, except how its plugin fails: at build, or (the default) when it runs."""
+
+    at_build: bool = False
+
+
+class Buggy:
+    """A variant that breaks its contract."""
+
+    def __init__(self, settings: Nothing, services: object) -> None:
+        if settings.at_build:
+            raise ZeroDivisionError("oops")
+
+    async def run(self, task: Task) -> Answer:
+        """Raise what no variant may raise."""
+        raise ZeroDivisionError("oops")
+
+    async def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
+        """The same."""
+        raise ZeroDivisionError("oops")
+        yield Chunk()
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    """Every installed plugin, and ``scripted``."""
+    """Every installed plugin, the provider ``scripted`` and the variant ``buggy``."""
     found = plugins.load()
     offer: Factory[Provider] = Factory("scripted", Part, Scripted)
-    found.add(Plugin(name="scripted", distribution="tests", version="0", state="loaded"), [("provider", offer)])
+    buggy: Factory[Variant] = Factory("buggy", Nothing, Buggy)
+    plugin = Plugin(name="scripted", distribution="tests", version="0", state="loaded")
+    found.add(plugin, [("provider", offer), ("variant", buggy)])
     return found
 
 

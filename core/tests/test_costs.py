@@ -51,7 +51,9 @@ def test_a_value_that_is_no_number_voids_the_cost(value: Any, caplog: pytest.Log
     assert "no cost: the value at /n is not a number" in caplog.text
 
 
-@pytest.mark.parametrize("answer", ["{}", '{"usage": null}', '{"usage": 3}', '{"usage": []}', "not json", "", "[" * 5000])
+@pytest.mark.parametrize(
+    "answer", ["{}", '{"usage": null}', '{"usage": 3}', '{"usage": []}', "not json", "", "[" * 5000]
+)
 def test_what_is_missing_counts_nothing_unless_it_is_required(answer: str, caplog: pytest.LogCaptureFixture) -> None:
     assert cost_of([INPUT], answer) == 0
     with caplog.at_level(logging.WARNING):
@@ -70,8 +72,8 @@ def test_a_rate_may_be_negative_but_a_total_not(caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("pointer", "value"),
     [
-        ("/a~1b", 1), ("/m~0n", 2), ("/~01", 3), ("/", 4), ("/list/1", 6), ("/list/2", 0), ("/list/-1", 0), ("/list/x", 0),
-        ("/list/-", 0), ("/deep/0/x", 7), ("/n/0", 0),
+        ("/a~1b", 1), ("/m~0n", 2), ("/~01", 3), ("/", 4), ("/list/1", 6), ("/list/2", 0), ("/list/-1", 0),
+        ("/list/x", 0), ("/list/-", 0), ("/deep/0/x", 7), ("/n/0", 0),
     ],
 )  # fmt: skip
 def test_pointers_follow_rfc_6901(pointer: str, value: int) -> None:

@@ -120,6 +120,16 @@ async def test_falls_back_to_the_next_variant_and_says_how_likely_that_was(opene
     assert [(attempt.variant_name, attempt.error is None) for attempt in attempts] == [("a", False), ("b", True)]
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+async def test_a_variant_that_breaks_its_contract_makes_way_like_one_that_fails(opened: Any, streamed: bool) -> None:
+    buggy = '[functions.f.variants.a]\ntype = "buggy"\nweight = 1\n'
+    async with opened(GOOD + CHAT + buggy + variant("b", "good")) as host:
+        if streamed:
+            assert {chunk.variant_name for chunk in await collect(host, ask())} == {"b"}
+        else:
+            assert (await host.gateway.infer(ask())).variant_name == "b"
+
+
 async def test_an_episode_keeps_its_variant(opened: Any) -> None:
     toml = GOOD + CHAT + variant("a", "good") + variant("b", "good") + variant("c", "good")
     async with opened(toml) as host:

@@ -90,11 +90,15 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class Services:
-    """What core lends every plugin: the way out, secrets, and the time."""
+    """What core lends every plugin: the way out, secrets, and the time.
+
+    No outgoing call may wait longer than ``outbound_timeout_s`` for bytes; transports see to that.
+    """
 
     transport: Transport
     secret: Callable[[Location], Secret]
     clock: Clock = field(default_factory=SystemClock)
+    outbound_timeout_s: float = 900.0
 
 
 # -- providers --------------------------------------------------------------------------------------------

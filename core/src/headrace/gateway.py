@@ -102,7 +102,7 @@ class Gateway:
         for trial in inference.turns():
             try:
                 answer = await trial.variant.run(trial.task)
-            except HeadraceError as error:
+            except Exception as error:
                 errors[trial.variant_name] = self._lost(trial, error)
                 continue
             response, record = inference.finish(trial, answer)
@@ -122,7 +122,7 @@ class Gateway:
             chunks = trial.variant.stream(trial.task)
             try:
                 first = await _first(chunks)
-            except HeadraceError as error:
+            except Exception as error:
                 await chunks.aclose()
                 errors[trial.variant_name] = self._lost(trial, error)
                 continue
@@ -212,9 +212,13 @@ class Gateway:
         except KeyError:
             raise NotFound(f"Unknown function: {name}") from None
 
-    def _lost(self, trial: Trial, error: HeadraceError) -> HeadraceError:
-        log.warning("variant %s failed: %s", trial.variant_name, error)
-        return error
+    def _lost(self, trial: Trial, error: Exception) -> HeadraceError:
+        """A plugin's own bug counts as its variant's failure, so that the next one is drawn."""
+        if isinstance(error, HeadraceError):
+            log.warning("variant %s failed: %s", trial.variant_name, error)
+            return error
+        log.error("variant %s broke its contract", trial.variant_name, exc_info=error)
+        return HeadraceError(f"{type(error).__name__}: {error}")
 
     async def _record(self, inference: Inference, records: Sequence[Record]) -> None:
         for trial in inference.trials:

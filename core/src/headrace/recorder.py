@@ -15,6 +15,9 @@ from .records import Record
 
 log = logging.getLogger(__name__)
 
+# Records that may wait for the store before requests have to.
+CAPACITY = 10_000
+
 _BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -33,7 +36,7 @@ class Recorder:
         wait: bool = False,
         max_rows: int = 1000,
         interval_s: float = 0.0,
-        capacity: int = 10_000,
+        capacity: int = CAPACITY,
         stop_within_s: float = 30.0,
         on_drop: Callable[[int], None] = lambda records: None,
     ) -> None:

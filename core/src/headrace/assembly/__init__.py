@@ -17,7 +17,7 @@ from ..evaluation import metric_name
 from ..feedback import FeedbackDesk, Metric
 from ..gateway import Gateway, snapshot_of
 from ..plugins import Registry
-from ..recorder import Recorder
+from ..recorder import CAPACITY, Recorder
 from ..splits import Shares
 from ..telemetry import Telemetry
 from ..transport import Transport
@@ -42,7 +42,8 @@ class Assembly:
         self._config = config
         self._tables = config.tables
         secret = partial(credentials.load, environ=environ)
-        self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock()))
+        timeout_s = self._tables.gateway.global_outbound_http_timeout_ms / 1000
+        self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock(), timeout_s))
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
         self.store = store or self._store()
@@ -53,6 +54,8 @@ class Assembly:
             name: self.parts.build("optimizer", f"optimizers.{name}", table)
             for name, table in self._tables.optimizers.items()
         }
+        for optimizer in self.optimizers.values():
+            self.parts.own(optimizer)
 
     def gateway(self) -> Gateway:
         """The gateway, not yet open. Raise ConfigError with every problem found."""
@@ -61,14 +64,7 @@ class Assembly:
         splits = self._tables.headrace.splits
         telemetry, recorder = Telemetry(), None
         if self.store is not None:
-            writes = gateway.observability.batch_writes
-            batching = {"interval_s": writes.flush_interval_ms / 1000, "max_rows": writes.max_rows} if writes else {}
-            recorder = Recorder(
-                self.store,
-                wait=not gateway.observability.async_writes and not (writes and writes.enabled),
-                on_drop=telemetry.dropped,
-                **batching,  # type: ignore[arg-type]  # two named values
-            )
+            recorder = self._recorder(self.store, telemetry)
         return Gateway(
             functions=self.functions.functions,
             direct=self.functions.direct,
@@ -99,6 +95,19 @@ class Assembly:
             ),
             telemetry=telemetry,
             clock=self.parts.clock,
+        )
+
+    def _recorder(self, store: Store, telemetry: Telemetry) -> Recorder:
+        observability = self._tables.gateway.observability
+        writes = observability.batch_writes
+        if writes is None or not writes.enabled:
+            return Recorder(store, wait=not observability.async_writes, on_drop=telemetry.dropped)
+        return Recorder(
+            store,
+            max_rows=writes.max_rows,
+            interval_s=writes.flush_interval_ms / 1000,
+            capacity=writes.write_queue_capacity or CAPACITY,
+            on_drop=telemetry.dropped,
         )
 
     def _metrics(self) -> dict[str, Metric]:

@@ -142,6 +142,8 @@ class Functions:
             evaluator: self._parts.build("evaluator", f"functions.{name}.evaluators.{evaluator}", settings)
             for evaluator, settings in table.evaluators.items()
         }
+        for thing in built.values():
+            self._parts.own(thing)
         return {evaluator: thing for evaluator, thing in built.items() if thing is not None}
 
     def direct(self, model_name: str) -> Function:

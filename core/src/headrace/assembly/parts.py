@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ..config import Problems
 from ..contracts import Clock, Services
-from ..errors import ConfigError, Unreachable
+from ..errors import ConfigError, HeadraceError, Unreachable
 from ..plugins import Kind, Registry
 from ..transport import Call, Reply, StreamedReply
+
+log = logging.getLogger(__name__)
 
 
 class NoTransport:
@@ -60,5 +63,12 @@ class Parts:
             except ConfigError as error:
                 self.problems.lines.extend(error.problems)  # it names its own key
                 return None
-            built = factory.build(factory.config.model_validate(settings), services or self.services)
+            checked = factory.config.model_validate(settings)
+            try:
+                built = factory.build(checked, services or self.services)
+            except HeadraceError:
+                raise
+            except Exception as error:  # a plugin's bug: one line like every other problem, its traceback in the log
+                log.debug("type %s failed to build", type_, exc_info=error)
+                self.problems.add(where, f"the plugin of type {type_!r} failed: {type(error).__name__}: {error}")
         return built

@@ -8,7 +8,6 @@ from functools import partial
 
 import anyio
 import click
-import hypercorn.run
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as ServerConfig
 
@@ -18,6 +17,8 @@ from ..errors import ConfigError
 from ..gateway import Gateway
 from ..http.app import create_app
 from .setting import log_to_stderr, open_config, with_config
+from .workers import inherited
+from .workers import run as run_workers
 
 _GRACE_S = 10.0
 _BACKLOG = 1024
@@ -40,32 +41,29 @@ def serve(
 ) -> None:
     """Run the gateway until SIGINT or SIGTERM; requests under way are finished first."""
     config, registry = open_config(config_file, default_config=default_config, strict_plugins=strict_plugins)
-    gateway = assemble(config, registry)  # also with several workers: a mistake is told once, here
+    gateway = assemble(config, registry)  # the parent of several workers does so too: a mistake is told once
     log_to_stderr(log_format, debug=config.tables.gateway.debug)
-    listener = _listen(_address(bind_address, config.tables.gateway.bind_address))
-    server = ServerConfig()
-    server.bind = [f"fd://{listener.fileno()}"]
-    server.loglevel = "WARNING"
-    server.graceful_timeout = _GRACE_S
-    server.workers = workers
-    if workers == 1:
-        anyio.run(partial(_run, gateway, config, server, listener))
-        return
-    if config_file:
-        os.environ["HEADRACE_CONFIG_FILE"] = config_file
-    server.application_path = "headrace.asgi:create_app()"
-    _announce(listener)
-    raise SystemExit(hypercorn.run.run(server))
+    handed_down = inherited()
+    listener = handed_down or _listen(_address(bind_address, config.tables.gateway.bind_address))
+    if workers > 1 and handed_down is None:
+        _announce(listener)
+        raise SystemExit(run_workers(listener, workers))
+    anyio.run(partial(_serve, gateway, config, listener, announce=handed_down is None))
 
 
-async def _run(gateway: Gateway, config: Config, server: ServerConfig, listener: socket.socket) -> None:
-    """One worker, in this process. The gateway is opened here so that what fails then is one line too."""
+async def _serve(gateway: Gateway, config: Config, listener: socket.socket, *, announce: bool) -> None:
+    """One worker. The gateway is opened here and not by the app, so that what fails then is one line too."""
     tables = config.tables
     app = create_app(
         gateway, base_path=tables.gateway.base_path, max_body_bytes=tables.headrace.max_body_bytes, owns_gateway=False
     )
+    server = ServerConfig()
+    server.bind = [f"fd://{listener.fileno()}"]
+    server.loglevel = "WARNING"
+    server.graceful_timeout = _GRACE_S
     async with gateway:
-        _announce(listener)
+        if announce:
+            _announce(listener)
         await hypercorn_serve(app, server)  # type: ignore[arg-type]  # it stops by itself at SIGINT and SIGTERM
 
 

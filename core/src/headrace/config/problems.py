@@ -17,8 +17,9 @@ class Problems:
         self.lines: list[str] = []
 
     def add(self, where: str, what: str) -> None:
-        """Note one problem at a TOML key; a text that names its own key, in backquotes, is taken as it is."""
-        self.lines.append(f"{where}: {what}" if where and not what.startswith("`") else what)
+        """Note one problem at a TOML key; a text that names its whole key itself, in backquotes, stays as it is."""
+        named = what.startswith(f"`{where.partition('.')[0]}.")
+        self.lines.append(f"{where}: {what}" if where and not named else what)
 
     @contextmanager
     def at(self, where: str) -> Iterator[None]:

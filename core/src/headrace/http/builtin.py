@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel
 
-from ..contracts import Factory
+from ..contracts import Factory, Services
 from ..hookspecs import hookimpl
 from ..transport import Transport
 
@@ -21,7 +19,7 @@ def headrace_transports() -> list[Factory[Transport]]:
     return [Factory("httpx", HttpxSettings, _httpx)]
 
 
-def _httpx(settings: HttpxSettings, services: Any) -> Transport:
+def _httpx(settings: HttpxSettings, services: Services) -> Transport:
     from .outgoing import HttpxTransport  # importing httpx takes 80 ms, and most installations use aiohttp
 
-    return HttpxTransport()
+    return HttpxTransport(services.outbound_timeout_s)

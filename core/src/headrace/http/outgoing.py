@@ -26,7 +26,9 @@ _HEADERS = {"accept-encoding": "identity", "user-agent": f"headrace/{__version__
 class HttpxTransport:
     """A pool of connections, open between ``__aenter__`` and ``__aexit__``. Proxies come from the environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        """``timeout_s`` bounds every wait for bytes; a call's own limit can only be shorter."""
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             headers=_HEADERS,
             limits=_LIMITS,
@@ -59,7 +61,7 @@ class HttpxTransport:
                 call.url,
                 content=call.body,
                 headers=dict(call.headers),
-                timeout=TIMEOUT_S if call.timeout_s is None else call.timeout_s,
+                timeout=self._timeout_s if call.timeout_s is None else min(call.timeout_s, self._timeout_s),
             )
             response = await self._client.send(request, stream=True)
         reply = _StreamedReply(call, response)

@@ -8,10 +8,11 @@ from io import BytesIO
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from headrace import __version__
-from headrace.errors import Unreachable
+from headrace import Services, __version__
+from headrace.errors import ConfigError, Unreachable
 from headrace.transport import Call, Reply
 from pydantic import BaseModel
+from sniffio import current_async_library
 from yarl import URL
 
 # Reasoning models think for minutes before the first byte.
@@ -37,14 +38,19 @@ class Settings(BaseModel, extra="forbid", frozen=True):
 class AiohttpTransport:
     """A pool of connections, open between ``__aenter__`` and ``__aexit__``."""
 
-    def __init__(self, settings: Settings, services: object = None) -> None:
+    def __init__(self, settings: Settings, services: Services | None = None) -> None:
         self._settings = settings
+        self._timeout_s = services.outbound_timeout_s if services else TIMEOUT_S
         # Read once and here: aiohttp's own trust_env reads .netrc and the environment in two threads per call
         # (430 µs of CPU instead of 90), and what it finds in .netrc collides with the authorization header.
         self._proxies = getproxies()
 
     async def __aenter__(self) -> AiohttpTransport:
-        """Open the pool; aiohttp wants to be inside the running loop for that."""
+        """Open the pool; aiohttp wants to be inside the running loop for that. Raise ConfigError on trio."""
+        if current_async_library() != "asyncio":
+            raise ConfigError(
+                'headrace.transport: aiohttp runs on asyncio only; with another event loop set `type = "httpx"`'
+            )
         self._session = aiohttp.ClientSession(
             # No limit: the queue belongs in front of the gateway, a slow upstream must not hold up the others.
             # aiohttp sets TCP_NODELAY itself.
@@ -70,7 +76,7 @@ class AiohttpTransport:
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncGenerator[_StreamedReply, None]:
         """Send, and leave the body to be read piece by piece."""
-        wait_s = TIMEOUT_S if call.timeout_s is None else call.timeout_s
+        wait_s = self._timeout_s if call.timeout_s is None else min(call.timeout_s, self._timeout_s)
         with _unreachable(call):
             # As it stands: yarl would undo percent-encoding that some upstreams sign.
             url = URL(call.url, encoded=True)
