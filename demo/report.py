@@ -47,7 +47,7 @@ def show(console: Console, results: Sequence[Result]) -> None:
         "interval",
         "failed",
         "ms p50 / p90 / p99",
-        "$ per 1000, p50 / p90",
+        "$ per 1000 calls, p50 / p90",
     ):
         table.add_column(name, justify="left" if name == "variant" else "right")
     for result in results:
@@ -69,6 +69,7 @@ def show(console: Console, results: Sequence[Result]) -> None:
             f"({_percent(difference.low, sign=True)} to {_percent(difference.high, sign=True)}; "
             f"n = {difference.n} pairs, {difference.wins} better, {difference.losses} worse, p = {p_value})",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -25,8 +25,9 @@ class Recorder:
     """Takes records of whole requests and writes them in order. A record is never lost while the process lives.
 
     ``wait`` True makes ``put`` return only when the records are durable. Otherwise ``put`` returns once they are
-    queued, and waits only while ``capacity`` records are queued already. ``on_drop`` hears how many were lost: what
-    the store refuses for good, and what it did not take within ``stop_within_s`` at the end.
+    queued, and waits only while ``capacity`` records are queued already. A batch leaves when it has ``max_rows``
+    records or ``interval_s`` after its first. ``on_drop`` hears how many were lost: what the store refuses for good,
+    and what it did not take within ``stop_within_s`` at the end.
     """
 
     def __init__(
@@ -102,14 +103,21 @@ class Recorder:
                 if not self._queue:
                     self._arrived = anyio.Event()
                     await self._arrived.wait()
-                    if self._interval_s and not self._stopping:
-                        await anyio.sleep(self._interval_s)
                     continue
+                if self._interval_s:
+                    await self._gather()
                 batch = [self._queue.popleft() for _ in range(min(self._max_rows, len(self._queue)))]
                 await self._write(batch)
                 self._settled += len(batch)
                 settled, self._settling = self._settling, anyio.Event()
                 settled.set()
+
+    async def _gather(self) -> None:
+        """Let more records come, for the interval or until they are a batch."""
+        with anyio.move_on_after(self._interval_s):
+            while len(self._queue) < self._max_rows and not self._stopping:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
 
     async def _written(self, records: Sequence[Record]) -> bool:
         """Write now. A store that is away makes the records queue instead: its fault is not the caller's."""
