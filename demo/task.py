@@ -82,7 +82,7 @@ class Row:
 def read_rows(path: Path, text_key: str, label_key: str) -> list[Row]:
     """Every line of a JSON-lines file. Exits with a line that says what is wrong."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").strip().split("\n")  # a text may hold other line ends, like U+2028
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror}") from None
     rows = []

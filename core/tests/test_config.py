@@ -134,10 +134,10 @@ def test_one_table_may_have_several_faults() -> None:
 def test_problems_gather_at_their_keys_and_keep_texts_that_name_their_own() -> None:
     gathered = Problems()
     with gathered.at("a.b"):
-        raise ConfigError("one", "`c.d`: two")
+        raise ConfigError("one", "`a.d`: two")
     with gathered.at("e"):
         CostEntry.model_validate({"pointer": "/x"})
-    assert gathered.lines[:2] == ["a.b: one", "`c.d`: two"]
+    assert gathered.lines[:2] == ["a.b: one", "`a.d`: two"]
     assert gathered.lines[2].startswith("e: must specify exactly one of ")
     with pytest.raises(ConfigError) as caught:
         gathered.check()
