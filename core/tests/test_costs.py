@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from headrace.config.tables import CostEntry
 from headrace.costs import Price, cost_of, streamed_cost_of
+from pydantic import ValidationError
 
 INPUT = Price("/usage/input", "/usage/input", Decimal("1.5") / 1_000_000)
 OUTPUT = Price("/usage/output", "/usage/output", Decimal("6") / 1_000_000)
@@ -118,3 +120,46 @@ def test_a_stream_has_a_pointer_of_its_own() -> None:
 def test_a_required_value_that_no_chunk_has_voids_the_cost() -> None:
     assert streamed_cost_of([REQUIRED], ["{}", raw(output=1)]) is None
     assert streamed_cost_of([REQUIRED], ["{}", raw(input=1)]) == 1
+
+
+# -- the table of a price ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"pointer": "/usage/input", "cost_per_million": 1.5},
+        {"pointer": "", "cost_per_unit": -1},
+        {"pointer": "/a~1b/~0/0", "cost_per_unit": 0, "required": True},
+        {"pointer_nonstreaming": "/a", "pointer_streaming": "/b", "cost_per_unit": 1},
+    ],
+    ids=["pointer", "whole-document", "escapes", "split"],
+)
+def test_a_price_is_taken(entry: dict[str, Any]) -> None:
+    CostEntry.model_validate(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({}, "invalid pointer configuration"),
+        ({"pointer": "/a", "pointer_streaming": "/b"}, "invalid pointer configuration"),
+        ({"pointer_nonstreaming": "/a"}, "invalid pointer configuration"),
+        ({"pointer_streaming": "/a"}, "invalid pointer configuration"),
+        ({"pointer": "/a"}, "must specify exactly one of"),
+        ({"pointer": "/a", "cost_per_unit": 1, "cost_per_million": 1}, "must specify exactly one of"),
+        ({"pointer": "a", "cost_per_unit": 1}, "invalid JSON pointer `a`"),
+        ({"pointer": "/a~2", "cost_per_unit": 1}, "invalid JSON pointer `/a~2`"),
+        ({"pointer_nonstreaming": "/a", "pointer_streaming": "b", "cost_per_unit": 1}, "invalid JSON pointer `b`"),
+        ({"pointer": "/a", "cost_per_unit": float("inf")}, "finite"),
+        ({"pointer": "/a", "cost_per_unit": "1"}, "number"),
+        ({"pointer": "/a", "cost_per_unit": 1, "x": 1}, "x"),
+    ],
+    ids=[
+        "nothing", "both-kinds", "no-streaming", "only-streaming", "no-rate", "two-rates", "no-slash", "tilde",
+        "second-pointer", "infinite", "text", "unknown-key",
+    ],
+)  # fmt: skip
+def test_a_price_that_says_too_much_or_too_little_is_refused(entry: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        CostEntry.model_validate({"cost_per_unit": 1, **entry} if complaint.endswith("configuration") else entry)

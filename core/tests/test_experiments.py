@@ -154,6 +154,21 @@ def test_a_redraw_uses_the_same_number_over_the_rest() -> None:
             assert name == rest.pop(int(u * len(rest)))
 
 
+@pytest.mark.parametrize(
+    ("weights", "bound"),
+    [
+        ({"a": 3, "b": 0.05, "c": 0.4, "d": 1, "e": 0.15}, 0.75),
+        ({"a": 0.1, "b": 0.05, "c": 0.3, "d": 0.05, "e": 0.1}, 0.75),
+    ],
+    ids=["nothing-left", "less-than-nothing"],
+)
+def test_what_happened_had_a_chance_even_on_a_bound(weights: dict[str, float], bound: float) -> None:
+    """An estimate divides by it."""
+    drawn = sequence(Draw(weights, ["x"], bound))
+    assert len(drawn) == 6
+    assert all(0 < probability <= 1 for _, probability in drawn)
+
+
 def test_nothing_to_draw_from_is_the_end() -> None:
     assert Experiment({}).draw("f", EPISODE).next() is None
     assert Experiment({}).probabilities() == {}

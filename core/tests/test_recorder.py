@@ -103,7 +103,7 @@ async def test_what_gathers_while_the_store_is_busy_leaves_in_batches_and_in_ord
 @pytest.mark.parametrize("idle", [False, True], ids=["at-once", "after-a-while"])
 async def test_an_interval_lets_a_batch_gather(idle: bool) -> None:
     store = Fussy()
-    async with running(store, interval_s=0.05) as recorder:
+    async with running(store, interval_s=0.2) as recorder:
         if idle:
             await anyio.wait_all_tasks_blocked()
         for value in "abc":

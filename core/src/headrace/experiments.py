@@ -27,7 +27,7 @@ class Draw:
         if total > 0:
             return self._weighted(total)
         if self._fallbacks:
-            return self._fallbacks.pop(0), self._high - self._low
+            return self._fallbacks.pop(0), self._probability()
         if self._weights:  # weight 0 in a table: the last resort, uniform
             self._weights = dict.fromkeys(self._weights, 1.0)
             return self.next()
@@ -45,7 +45,11 @@ class Draw:
                     break
         del self._weights[chosen]
         self._low, self._high = max(self._low, low), min(self._high, high)
-        return chosen, self._high - self._low
+        return chosen, self._probability()
+
+    def _probability(self) -> float:
+        # Where two draws share a bound, rounding can leave nothing between them; but this point is one of 2**32.
+        return max(self._high - self._low, 2**-32)
 
 
 class Experiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ class Functions:
         )
         own = {key: value for key, value in table.items() if key not in _OWN_KEYS}
         weight = table.get("weight")
-        if weight is not None and not (isinstance(weight, (int, float)) and weight >= 0):
+        if weight is not None and not (isinstance(weight, (int, float)) and 0 <= weight < math.inf):
             self._parts.problems.add(f"{where}.weight", f"must be a number >= 0, found {weight!r}")
         built: Variant | None = self._parts.build("variant", where, own, services=services)
         self._parts.own(built)

@@ -14,6 +14,8 @@ from ..errors import ConfigError
 from ..plugins import Registry
 from ..plugins import load as load_plugins
 
+log = logging.getLogger(__name__)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -45,6 +47,9 @@ def installed_plugins(*, strict: bool = False) -> Registry:
     """Every plugin that is not switched off by ``HEADRACE_DISABLE_PLUGINS``. Raise PluginError."""
     registry = load_plugins()
     registry.check(strict=strict)
+    for plugin in registry.plugins:
+        if plugin.state in ("failed", "incompatible"):
+            log.warning("plugin %s is %s: %s", plugin.distribution, plugin.state, plugin.reason)
     return registry
 
 

@@ -1,8 +1,7 @@
-"""chat_completion: which template renders what, which configurations are refused, and what each JSON mode asks."""
+"""chat_completion: what reaches the model, what each JSON mode asks of it, and how its answer reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,37 +16,24 @@ from headrace.conformance.variant import (
     task,
     variant_services,
 )
-from headrace.contracts import FunctionSpec, Task, Templated
-from headrace.errors import BadRequest, ConfigError, TemplateError
-from headrace.schemas import Schema
+from headrace.contracts import Task, Templated
+from headrace.errors import BadRequest, ConfigError
 from headrace.types import (
     FunctionType,
     Input,
-    InputBlock,
     InputMessage,
     JsonMode,
+    Message,
     Params,
-    RawText,
-    Role,
     Specific,
     Template,
     Text,
-    Thought,
     ToolCall,
-    ToolResult,
-    Unknown,
 )
 from headrace_chat_completion import ChatCompletion, Settings
 from pydantic import ValidationError
 
 pytestmark = pytest.mark.anyio
-
-ANY = Schema({})
-
-
-def file(text: str, name: str = "") -> dict[str, str]:
-    """A template as configuration carries it; its name follows from its text unless given."""
-    return {"name": name or f"{text}.minijinja", "text": text}
 
 
 def settings(type_: FunctionType = "chat", **table: Any) -> Settings:
@@ -55,14 +41,9 @@ def settings(type_: FunctionType = "chat", **table: Any) -> Settings:
     return Settings.model_validate(said | table)
 
 
-def variant(table: Mapping[str, Any], *schemas: str, model: ScriptedModel | None = None) -> ChatCompletion:
-    """The variant ``v`` of a chat function with an accept-all schema under each of these names."""
-    function = FunctionSpec("f", "chat", schemas=dict.fromkeys(schemas, ANY))
-    return ChatCompletion(settings(**table), variant_services(model or ScriptedModel("x"), function=function))
-
-
-def asked(*blocks: InputBlock, role: Role = "user", system: Any = None) -> Task:
-    return task(input_=Input((InputMessage(role, blocks),) if blocks else (), system))
+def chat(model: ScriptedModel, **table: Any) -> ChatCompletion:
+    """The variant ``v`` of a chat function."""
+    return ChatCompletion(settings(**table), variant_services(model))
 
 
 class TestChatCompletion(VariantConformance):
@@ -70,12 +51,34 @@ class TestChatCompletion(VariantConformance):
         return ChatCompletion(settings(services.function.type), services)
 
 
+async def test_what_its_templates_make_of_the_input_reaches_the_model() -> None:
+    model = ScriptedModel("x")
+    variant = chat(
+        model,
+        system_template={"name": "s", "text": "Today is {{ system_text }}."},
+        templates={"greet": {"path": {"name": "g", "text": "Hi {{ name }}!"}}},
+    )
+    turn = InputMessage("user", (Template("greet", {"name": "Ada"}), Text("How are you?")))
+    await variant.run(task(input_=Input((turn,), "Monday")))
+    assert isinstance(variant, Templated)
+    assert list(variant.templates) == ["greet"]
+    assert model.requests[0].system == "Today is Monday."
+    assert model.requests[0].messages == (Message("user", (Text("Hi Ada!"), Text("How are you?"))),)
+
+
+async def test_what_cannot_be_rendered_is_not_asked() -> None:
+    model = ScriptedModel("x")
+    with pytest.raises(BadRequest):
+        await chat(model).run(task(input_=Input((), {"day": "Monday"})))
+    assert model.requests == []
+
+
 @pytest.mark.parametrize(
     "table",
     [
         {"modle": "m"},
         {"templates": {"t": {"file": "x"}}},
-        {"input_wrappers": {"tool": file("x")}},
+        {"input_wrappers": {"tool": {"name": "t", "text": "x"}}},
         {"json_mode": "maybe"},
         {"service_tier": "gold"},
         {"model": None},
@@ -92,9 +95,8 @@ def test_a_wrong_table_is_refused(table: dict[str, Any]) -> None:
 
 async def test_a_request_overrides_the_variants_parameters_key_by_key() -> None:
     model = ScriptedModel("x")
-    table = {"temperature": 0.5, "seed": 7, "stop_sequences": ["a", "b"], "reasoning_effort": "low"}
-    given = task(params=Params(temperature=0.0, stop_sequences=()))
-    await variant(table, model=model).run(given)
+    variant = chat(model, temperature=0.5, seed=7, stop_sequences=["a", "b"], reasoning_effort="low")
+    await variant.run(task(params=Params(temperature=0.0, stop_sequences=())))
     assert model.requests[0].params == Params(temperature=0.0, seed=7, stop_sequences=(), reasoning_effort="low")
 
 
@@ -157,13 +159,13 @@ def by_tool() -> Task:
 
 
 async def test_a_chat_function_hides_the_tool_respond() -> None:
-    assert (await variant({}, model=ScriptedModel(CALL)).run(by_tool())).output == (Text('{"answer":"x"}'),)
-    assert (await streamed(variant({}, model=ScriptedModel(CALL)), by_tool())).blocks() == (Text('{"answer":"x"}'),)
+    assert (await chat(ScriptedModel(CALL)).run(by_tool())).output == (Text('{"answer":"x"}'),)
+    assert (await streamed(chat(ScriptedModel(CALL)), by_tool())).blocks() == (Text('{"answer":"x"}'),)
 
 
 async def test_a_chat_function_shows_the_calls_of_its_own_tools() -> None:
     call = (ToolCall("1", "get_weather", "{}"),)
-    assert (await variant({}, model=ScriptedModel(call)).run(task(tools=TOOLS))).output == call
+    assert (await chat(ScriptedModel(call)).run(task(tools=TOOLS))).output == call
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,11 @@ async def test_a_chat_function_shows_the_calls_of_its_own_tools() -> None:
 )
 async def test_json_by_tool_needs_a_schema_and_no_tools(given: Task, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
-        await variant({}).run(given)
+        await chat(ScriptedModel("x")).run(given)
 
 
 async def test_a_chat_function_may_be_asked_for_json() -> None:
     model = ScriptedModel("{}")
-    await variant({}, model=model).run(task(function=function_spec("json"), params=Params(json_mode="strict")))
+    await chat(model).run(task(function=function_spec("json"), params=Params(json_mode="strict")))
     [request] = model.requests
     assert (request.json_mode, request.output_schema, request.function_type) == ("strict", SCHEMA.value, "chat")

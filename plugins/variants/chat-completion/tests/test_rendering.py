@@ -72,7 +72,7 @@ def rendered(renders: Renderer, *blocks: InputBlock, role: Role = "user") -> tup
         "legacy-schema-has-no-system-text", "modern-object", "modern-schema", "modern-text", "modern-absent", "wrapper",
     ],
 )  # fmt: skip
-async def test_the_system_is_rendered_as_its_slot_says(
+def test_the_system_is_rendered_as_its_slot_says(
     table: dict[str, Any], schemas: tuple[str, ...], system: Any, text: str | None
 ) -> None:
     # Which MiniJinja is installed decides whether a boolean prints as `true` or `True`.
@@ -103,7 +103,7 @@ def slot(kind: str, role: str, template: dict[str, str]) -> dict[str, Any]:
     ],
     ids=["no-slot", "legacy", "legacy-schema", "wrapper", "modern", "modern-schema"],
 )
-async def test_text_is_wrapped_by_legacy_templates_only(role: Role, kind: str, schema: bool, wraps: bool) -> None:
+def test_text_is_wrapped_by_legacy_templates_only(role: Role, kind: str, schema: bool, wraps: bool) -> None:
     template = file(f"<{{{{ {role}_text|default('') }}}}>")
     renders = renderer(slot(kind, role, template), *([role] if schema else []))
     assert rendered(renders, Text("a {{ b }}"), role=role) == (Text("<a {{ b }}>" if wraps else "a {{ b }}"),)
@@ -118,19 +118,19 @@ async def test_text_is_wrapped_by_legacy_templates_only(role: Role, kind: str, s
     ],
     ids=["free", "schema"],
 )
-async def test_a_template_block_is_rendered_in_either_role(
+def test_a_template_block_is_rendered_in_either_role(
     table: dict[str, Any], schemas: tuple[str, ...], role: Role
 ) -> None:
     assert rendered(renderer(table, *schemas), Template("greet", {"name": "Ada"}), role=role) == (Text("Hi Ada!"),)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "modern"])
-async def test_a_roles_own_template_takes_arguments_with_a_schema(kind: str) -> None:
+def test_a_roles_own_template_takes_arguments_with_a_schema(kind: str) -> None:
     renders = renderer(slot(kind, "user", file("Hi {{ name }}!")), "user")
     assert rendered(renders, Template("user", {"name": "Ada"})) == (Text("Hi Ada!"),)
 
 
-async def test_blocks_keep_their_order_and_each_stays_a_block() -> None:
+def test_blocks_keep_their_order_and_each_stays_a_block() -> None:
     blocks: tuple[InputBlock, ...] = (
         RawText("{{ raw }}"),
         Text("text"),
@@ -145,47 +145,49 @@ async def test_blocks_keep_their_order_and_each_stays_a_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "given", "message"),
+    ("table", "message"),
     [
-        ({}, asked(system={"x": 1}), "System message content is a template but there is no variant template"),
+        ({}, "System message content is a template but there is no variant template"),
         (
             {"system_template": file("{{ system_text }}")},
-            asked(system={"x": 1}),
             "System message content is a template but the variant's template takes only text",
         ),
-        ({}, asked(Template("t", {})), "Template `t` not found"),
-        (
-            {"user_template": file("{{ user_text }}")},
-            asked(Template("user", {}), role="assistant"),
-            "Template `user` takes only text, as `user_text`",
-        ),
-        (
-            {"input_wrappers": {"user": file("{{ user_text }}")}},
-            asked(Template("user", {})),
-            "Template `user` takes only text, as `user_text`",
-        ),
     ],
-    ids=["system-no-slot", "system-legacy", "no-slot", "legacy-other-role", "wrapper"],
+    ids=["no-slot", "legacy"],
 )
-async def test_what_no_template_takes_is_refused(table: dict[str, Any], given: Task, message: str) -> None:
-    model = ScriptedModel("x")
+def test_a_system_object_that_no_template_takes_is_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        await variant(table, model=model).run(given)
+        renderer(table).system({"x": 1})
     assert str(caught.value) == message
-    assert model.requests == []
 
 
-async def test_a_missing_argument_fails_with_the_templates_name() -> None:
-    table = {"templates": {"t": {"path": file("{{ x }}", "prompts/t.minijinja")}}}
+@pytest.mark.parametrize("role", ["user", "assistant"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("none", "Template `user` not found"),
+        ("legacy", "Template `user` takes only text, as `user_text`"),
+        ("wrapper", "Template `user` takes only text, as `user_text`"),
+    ],
+    ids=["no-slot", "legacy", "wrapper"],
+)
+def test_a_template_block_that_no_template_takes_is_refused(kind: str, message: str, role: Role) -> None:
+    with pytest.raises(BadRequest) as caught:
+        rendered(renderer(slot(kind, "user", file("text"))), Template("user", {}), role=role)
+    assert str(caught.value) == message
+
+
+def test_a_missing_argument_fails_with_the_templates_name() -> None:
+    renders = renderer({"templates": {"t": {"path": file("{{ x }}", "prompts/t.minijinja")}}})
     with pytest.raises(TemplateError, match=r"^Error rendering template prompts/t\.minijinja: Could not render "):
-        await variant(table).run(asked(Template("t", {})))
+        rendered(renders, Template("t", {}))
 
 
-async def test_rendering_leaves_the_input_as_it_was() -> None:
-    given = asked(Template("t", {"list": [1], "object": {"a": 1}}))
-    table = {"templates": {"t": {"path": file("{% for x in list %}{{ x }}{% endfor %}{{ object }}")}}}
-    await variant(table).run(given)
-    assert given.input.messages[0].content == (Template("t", {"list": [1], "object": {"a": 1}}),)
+def test_rendering_leaves_the_input_as_it_was() -> None:
+    arguments = {"list": [1], "object": {"a": 1}}
+    renders = renderer({"templates": {"t": {"path": file("{% for x in list %}{{ x }}{% endfor %}{{ object }}")}}})
+    assert rendered(renders, Template("t", arguments)) == (Text('1{"a": 1}'),)
+    assert arguments == {"list": [1], "object": {"a": 1}}
 
 
 @pytest.mark.parametrize(
@@ -202,9 +204,7 @@ async def test_rendering_leaves_the_input_as_it_was() -> None:
 def test_it_says_which_templates_take_arguments(
     table: dict[str, Any], schemas: tuple[str, ...], templates: list[str]
 ) -> None:
-    built = variant(table, *schemas)
-    assert isinstance(built, Templated)
-    assert sorted(built.templates) == templates
+    assert sorted(renderer(table, *schemas).templates) == templates
 
 
 # -- configuration (config spec 11.2) ---------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_role_cannot_have_both(role: str, kinds: tuple[str, ...], schema: bool
     for kind in kinds:
         table |= slot(kind, role, file("text"))
     with pytest.raises(ConfigError) as caught:
-        variant(table, *([role] if schema else []))
+        renderer(table, *([role] if schema else []))
     assert str(caught.value) == message.format(role=role)
 
 
@@ -237,9 +237,9 @@ def test_a_role_cannot_have_both(role: str, kinds: tuple[str, ...], schema: bool
 @pytest.mark.parametrize("role", ROLES)
 def test_a_legacy_template_without_schema_has_one_variable(role: str, kind: str) -> None:
     for fine in (f"{{{{ {role}_text }}}}{{% for i in range(2) %}}{{{{ i }}}}{{% endfor %}}", "none at all"):
-        variant(slot(kind, role, file(fine)))
+        renderer(slot(kind, role, file(fine)))
     with pytest.raises(ConfigError) as caught:
-        variant(slot(kind, role, file(f"{{{{ b }}}}{{{{ {role}_text }}}}{{{{ a.c }}}}")))
+        renderer(slot(kind, role, file(f"{{{{ b }}}}{{{{ {role}_text }}}}{{{{ a.c }}}}")))
     assert str(caught.value) == (
         f"`functions.f.variants.v.{role}_template`: template needs variables: [a, b] "
         f"but only `{role}_text` is allowed when template has no schema"
@@ -248,14 +248,14 @@ def test_a_legacy_template_without_schema_has_one_variable(role: str, kind: str)
 
 def test_the_text_of_another_role_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"needs variables: \[assistant_text\] but only `user_text` is allowed"):
-        variant({"user_template": file("{{ assistant_text }}")})
+        renderer({"user_template": file("{{ assistant_text }}")})
 
 
 def test_every_schema_needs_its_template_and_all_are_named() -> None:
     function = FunctionSpec("a.b", "chat", schemas=dict.fromkeys(("greet", "part", "user"), ANY))
-    table = settings(templates={"part": {"path": file("x")}})
+    settings = TemplateSettings.model_validate({"templates": {"part": {"path": file("x")}}})
     with pytest.raises(ConfigError) as caught:
-        ChatCompletion(table, variant_services(ScriptedModel("x"), function=function))
+        Renderer(settings, variant_services(function=function))
     assert caught.value.problems == (
         "`functions.a.b.variants.v.templates.greet` is required when `functions.a.b.schemas.greet` is specified",
         "`functions.a.b.variants.v.user_template`: template is required when schema is specified",
@@ -263,15 +263,14 @@ def test_every_schema_needs_its_template_and_all_are_named() -> None:
 
 
 def test_two_variants_may_share_a_file_but_not_a_name() -> None:
-    services = variant_services(ScriptedModel("x"))
-    for _ in range(2):
-        ChatCompletion(settings(templates={"t": {"path": file("a", "t")}}), services)
+    services = variant_services()
+    same, other = (TemplateSettings.model_validate(slot("modern", "t", file(text, "t"))) for text in "ab")
+    Renderer(same, services)
+    Renderer(same, services)
     with pytest.raises(ConfigError, match="two different templates are named 't'"):
-        ChatCompletion(settings(templates={"t": {"path": file("b", "t")}}), services)
+        Renderer(other, services)
 
 
 def test_a_template_that_does_not_compile_is_found_at_start_up() -> None:
     with pytest.raises(ConfigError, match=r"^Error compiling template broken: syntax error"):
-        variant({"templates": {"t": {"path": file("{{ x", "broken")}}})
-
-
+        renderer({"templates": {"t": {"path": file("{{ x", "broken")}}})
