@@ -147,6 +147,26 @@ def test_values_can_be_walked(source: str, text: str) -> None:
     assert render(source, ARGUMENTS) == text
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ yes }} {{ yes == no }}", "true false"),
+        ("{{ d|tojson }}", '{"a":1,"l":[1]}'),
+        ("{{ d|tojson(indent=2) }}", '{\n  "a": 1,\n  "l": [\n    1\n  ]\n}'),
+        ("{{ [yes, none, \"<&'>\", 'é']|tojson }}", '[true,null,"\\u003c\\u0026\\u0027\\u003e","é"]'),
+    ],
+    ids=["booleans", "object", "indented", "safe"],
+)
+def test_what_is_printed_reads_as_in_minijinja_2(source: str, text: str) -> None:
+    assert render(source, {**ARGUMENTS, "yes": True, "no": False}) == text
+
+
+def test_json_templates_keep_json_booleans() -> None:
+    prompts = Prompts()
+    prompts.add("x.json", '{"a": {{ yes }}, "b": {{ d }}}')
+    assert prompts.render("x.json", {**ARGUMENTS, "yes": True}) == '{"a": true, "b": {"a":1,"l":[1]}}'
+
+
 def test_objects_and_arrays_print_as_minijinja_prints_them() -> None:
     value = {"a": [True, None, 1.5, 'say "ü"'], "b": {}}
     assert render("{{ x }}", {"x": value}) == '{"a": [true, none, 1.5, "say \\"ü\\""], "b": {}}'

@@ -13,13 +13,21 @@ from .errors import TemplateError
 # About 50 ms of rendering: far above any prompt, far below what a loop in a hostile template wants.
 FUEL = 500_000
 
+_HTML_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"})
+
 
 class Prompts:
     """The templates of one gateway by name. Undefined variables raise; nothing is read from disk."""
 
     def __init__(self) -> None:
         self._environment = minijinja.Environment(
-            undefined_behavior="strict", pycompat=False, fuel=FUEL, debug=False, loader=None
+            undefined_behavior="strict",
+            pycompat=False,
+            fuel=FUEL,
+            debug=False,
+            loader=None,
+            finalizer=_printed,
+            filters={"tojson": _to_json},
         )
         self._sources: dict[str, str] = {}
 
@@ -56,6 +64,31 @@ class Prompts:
             raise TemplateError(
                 f"Error rendering template {name}: Could not render template: {_first_line(error)}"
             ) from None
+
+
+@minijinja.pass_state
+def _printed(state: Any, value: Any) -> Any:
+    """MiniJinja 3 writes booleans as Python does; prompts that people bring expect 2.19's words.
+
+    Not so for none, which 2.19 prints as `none` and we as `None`: the binding shows it and the silent undefined of
+    `{{ "," if not loop.last }}` alike.
+    """
+    if isinstance(value, bool) and state.auto_escape != "json":
+        return "true" if value else "false"
+    return NotImplemented
+
+
+def _to_json(value: Any, indent: int | None = None) -> Any:
+    """Compact unless indented, and safe inside HTML, whatever the template's escaping."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, default=_plain)
+    return minijinja.safe(text.translate(_HTML_SAFE))
+
+
+def _plain(seen: Any) -> Any:
+    if isinstance(seen, _Seen):
+        return seen._value
+    raise TypeError(f"{type(seen).__name__} has no JSON form")
 
 
 class _Seen:
