@@ -296,9 +296,14 @@ async def test_openais_errors_have_openais_shape(client: Any, change: Any, statu
     assert reply.json()["error"]["message"].startswith(message)
 
 
-async def test_unknown_fields_are_tolerated(client: Any) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [{"user": "x"}, {"tensorzero::cache_options": {"enabled": "off"}, "tensorzero::deny_unknown_fields": True}],
+    ids=["unknown", "off"],
+)
+async def test_fields_without_meaning_are_tolerated(client: Any, fields: dict[str, Any]) -> None:
     async with client() as http:
-        assert (await http.post("/openai/v1/chat/completions", json={**CHAT, "user": "x"})).status_code == 200
+        assert (await http.post("/openai/v1/chat/completions", json={**CHAT, **fields})).status_code == 200
 
 
 async def test_embeddings_keep_order_and_encoding(client: Any) -> None:

@@ -171,12 +171,20 @@ def _check_keys(body: ChatBody, raw: bytes) -> None:
     document = _keys.decode(raw)
     unknown = sorted(key for key in document if key not in _KNOWN)
     for key in unknown:
-        if key in _LATER and bytes(document[key]) not in (b"null", b"false", b"[]", b"{}"):
+        if key in _LATER and _asks_for_something(document[key]):
             raise NotSupported(f"`{key}` is not supported by this version of headrace")
-    if unknown and body.deny_unknown_fields:
-        raise BadRequest(f"`tensorzero::deny_unknown_fields` is set, and these fields are unknown: {unknown}")
-    if unknown:
-        log.warning("ignored unknown fields %s", unknown)
+    strange = [key for key in unknown if key not in _LATER]
+    if strange and body.deny_unknown_fields:
+        raise BadRequest(f"`tensorzero::deny_unknown_fields` is set, and these fields are unknown: {strange}")
+    if strange:
+        log.warning("ignored unknown fields %s", strange)
+
+
+def _asks_for_something(value: msgspec.Raw) -> bool:
+    decoded = msgspec.json.decode(value)
+    if isinstance(decoded, dict) and decoded.get("enabled") == "off":
+        return False
+    return bool(decoded)
 
 
 def _target(model: str) -> tuple[str | None, str | None]:
