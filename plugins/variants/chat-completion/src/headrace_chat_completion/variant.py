@@ -6,29 +6,18 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from headrace import Answer, Task, VariantServices
-from headrace.errors import ConfigError
 from headrace.jsonmode import Asked, as_text, chunk_as_text, prepare
-from headrace.types import Chunk, JsonMode, ModelRequest, Params, ServiceTier
+from headrace.sampling import Sampling
+from headrace.types import Chunk, ModelRequest, ServiceTier
 
 from .rendering import Renderer, TemplateSettings
 
 
-class Settings(TemplateSettings, extra="forbid", frozen=True):
+class Settings(TemplateSettings, Sampling, extra="forbid", frozen=True):
     """A ``[functions.F.variants.V]`` table with ``type = "chat_completion"``."""
 
     model: str
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
-    stop_sequences: tuple[str, ...] | None = None
-    reasoning_effort: str | None = None
     service_tier: ServiceTier | None = None
-    thinking_budget_tokens: int | None = None
-    verbosity: str | None = None
-    json_mode: JsonMode | None = None
 
 
 class ChatCompletion:
@@ -36,17 +25,11 @@ class ChatCompletion:
 
     def __init__(self, settings: Settings, services: VariantServices) -> None:
         function = services.function
-        if function.type == "json" and settings.json_mode is None:
-            raise ConfigError("`json_mode` is required in a json function: off, on, strict or tool")
-        if function.type == "chat" and settings.json_mode is not None:
-            raise ConfigError(
-                f"JSON mode is not supported for variant {services.name}: {function.name} is a chat function"
-            )
+        settings.check_json_mode(function, services.name)
         self._model = services.model(settings.model)
         self._function_type = function.type
         self._renderer = Renderer(settings, services)
-        said = settings.model_dump(include=set(Params.__struct_fields__), exclude_none=True)
-        self._params = Params(**said)
+        self._params = settings.params()
 
     @property
     def templates(self) -> Collection[str]:

@@ -7,19 +7,19 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from headrace import Answer, Task, VariantServices
-from headrace.errors import ConfigError
 from headrace.files import File
 from headrace.jsonmode import Asked, as_text, chunk_as_text, prepare
 from headrace.records import Example
-from headrace.types import Chunk, EmbeddingRequest, JsonMode, ModelRequest, Params
-from pydantic import BaseModel, Field
+from headrace.sampling import Sampling
+from headrace.types import Chunk, EmbeddingRequest, ModelRequest
+from pydantic import Field
 
 from . import prompt
 
 log = logging.getLogger(__name__)
 
 
-class Settings(BaseModel, extra="forbid", frozen=True):
+class Settings(Sampling, extra="forbid", frozen=True):
     """A ``[functions.F.variants.V]`` table with ``type = "experimental_dynamic_in_context_learning"``."""
 
     embedding_model: str
@@ -27,17 +27,6 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     k: int = Field(ge=0)
     max_distance: float | None = Field(default=None, ge=0)
     system_instructions: File | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
-    stop_sequences: tuple[str, ...] | None = None
-    reasoning_effort: str | None = None
-    thinking_budget_tokens: int | None = None
-    verbosity: str | None = None
-    json_mode: JsonMode | None = None
 
 
 class Dicl:
@@ -45,20 +34,14 @@ class Dicl:
 
     def __init__(self, settings: Settings, services: VariantServices) -> None:
         function = services.function
-        if function.type == "json" and settings.json_mode is None:
-            raise ConfigError("`json_mode` is required in a json function: off, on, strict or tool")
-        if function.type == "chat" and settings.json_mode is not None:
-            raise ConfigError(
-                f"JSON mode is not supported for variant {services.name}: {function.name} is a chat function"
-            )
+        settings.check_json_mode(function, services.name)
         self._function, self._variant_name = function, services.name
         self._model = services.model(settings.model)
         self._embedding_model = services.embedding_model(settings.embedding_model)
         self._nearest = services.nearest
         self._k, self._max_distance = settings.k, settings.max_distance
         self._system = settings.system_instructions.text if settings.system_instructions else prompt.INSTRUCTIONS
-        said = settings.model_dump(include=set(Params.__struct_fields__), exclude_none=True)
-        self._params = Params(**said)
+        self._params = settings.params()
 
     async def run(self, task: Task) -> Answer:
         """Perform once: one embedding call, then one model call."""
