@@ -35,6 +35,7 @@ class Part(BaseModel, extra="forbid", frozen=True):
     fails: str | None = None
     limited: bool = False
     fail_after: int | None = None
+    garbled_at: int | None = None
     bug: bool = False
     slow_s: float = 0
 
@@ -66,6 +67,8 @@ class Scripted:
         for index, text in enumerate(self._part.says):
             if index == self._part.fail_after:
                 raise ProviderError("torn", raw_response="half")
+            if index == self._part.garbled_at:
+                yield Chunk(error="Error parsing chunk", raw="garbled")
             yield Chunk(content=(TextDelta("0", text),), raw=text)
         for name, arguments in self._part.calls.items():
             yield Chunk(content=(ToolCallDelta("c1", name, ""),))

@@ -338,6 +338,24 @@ async def test_a_stream_torn_midway_says_so_and_keeps_what_came(opened: Any) -> 
     assert "torn" in (attempts[0].error or "")
 
 
+async def test_a_garbled_piece_is_told_and_the_stream_goes_on(opened: Any) -> None:
+    toml = model("m", p='says = ["good ", "day"]\ngarbled_at = 1') + CHAT + variant("a", "m")
+    async with opened(toml) as host:
+        chunks = await collect(host, ask())
+        [record], _ = await rows(host, chunks[0].inference_id)
+    assert [chunk.error for chunk in chunks] == [None, "Error parsing chunk", None, None]
+    assert record.output == (Text("good day"),)
+
+
+async def test_a_garbled_first_piece_is_a_failure_like_any_other(opened: Any) -> None:
+    toml = model("m", p="garbled_at = 0", q='says = ["good"]') + CHAT + variant("a", "m")
+    async with opened(toml) as host:
+        *_, last = await collect(host, ask())
+        [record], attempts = await rows(host, last.inference_id)
+    assert record.output == (Text("good"),)
+    assert [attempt.model_provider_name for attempt in attempts if attempt.error] == ["p"]
+
+
 async def test_a_stream_that_the_caller_leaves_is_recorded_as_far_as_it_came(opened: Any) -> None:
     async with opened(ONE) as host:
         async with aclosing(await host.gateway.stream(ask())) as chunks:

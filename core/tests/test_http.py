@@ -33,6 +33,13 @@ type = "scripted"
 says = ["good ", "day"]
 fail_after = 1
 
+[models.garbled]
+routing = ["p"]
+[models.garbled.providers.p]
+type = "scripted"
+says = ["good ", "day"]
+garbled_at = 1
+
 [models.caller]
 routing = ["p"]
 [models.caller.providers.p]
@@ -216,6 +223,27 @@ async def test_a_failure_midway_is_an_event_and_done_still_comes(client: Any) ->
     piece, error, done = events(reply.text)
     assert piece["content"][0]["text"] == "good "
     assert error == {"error": "Error from scripted server: torn"}
+    assert done == "[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "error"),
+    [
+        ("/inference", {"model_name": "garbled", "input": INPUT}, {"error": "Error parsing chunk"}),
+        (
+            "/openai/v1/chat/completions",
+            {**CHAT, "model": "tensorzero::model_name::garbled"},
+            {"error": {"message": "Error parsing chunk"}},
+        ),
+    ],
+    ids=["native", "openai"],
+)
+async def test_a_garbled_piece_is_an_event_of_its_own(client: Any, path: str, body: Any, error: Any) -> None:
+    async with client() as http:
+        _, told, piece, last, done = events((await http.post(path, json={**body, "stream": True})).text)
+    assert told == error
+    assert "error" not in piece
+    assert "error" not in last
     assert done == "[DONE]"
 
 

@@ -266,6 +266,13 @@ async def _first(chunks: AsyncGenerator[Chunk, None]) -> Chunk:
 
 def _piece(inference: Inference, trial: Trial, chunk: Chunk, is_json: bool) -> InferenceChunk | None:
     """What of a provider's chunk the caller sees; None when nothing is left of it."""
+    if chunk.error is not None:
+        return InferenceChunk(
+            inference_id=inference.id,
+            episode_id=inference.episode_id,
+            variant_name=trial.variant_name,
+            error=chunk.error,
+        )
     raw: str | None = None
     content = chunk.content
     if is_json:

@@ -65,6 +65,7 @@ def chunk_as_text(chunk: Chunk) -> Chunk:
     )
     return Chunk(
         content=content,
+        error=chunk.error,
         usage=chunk.usage,
         finish_reason=chunk.finish_reason,
         raw=chunk.raw,

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from .contracts import Attempt, Clock, Embedder, Provider
 from .costs import Price, cost_of, streamed_cost_of
-from .errors import AllProvidersFailed, ProviderError
+from .errors import AllProvidersFailed, BadUpstreamReply, ProviderError
 from .ids import new_id
 from .pieces import Pieces
 from .types import (
@@ -84,6 +84,8 @@ class RoutedModel:
                         watch.attempt.raw_request = chunk.raw_request or watch.attempt.raw_request
                         pieces.add(chunk)
                         raws.append(chunk.raw)
+                        if chunk.error is not None and not begun:
+                            raise BadUpstreamReply(chunk.error, raw_response=chunk.raw)
                         if not begun and (chunk.content or chunk.usage or chunk.finish_reason):
                             begun = True
                             watch.attempt.ttft_ms = watch.elapsed_ms()

@@ -245,9 +245,13 @@ Delta: TypeAlias = TextDelta | ToolCallDelta | ThoughtDelta | UnknownDelta
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer. ``raw`` is the upstream's event; the first chunk carries ``raw_request``."""
+    """One piece of a streamed answer. ``raw`` is the upstream's event; the first chunk carries ``raw_request``.
+
+    ``error`` says that this event could not be read, while the stream goes on; what ends it is raised instead.
+    """
 
     content: tuple[Delta, ...] = ()
+    error: str | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     raw: str = ""
@@ -310,12 +314,16 @@ class InferenceResponse(Struct, frozen=True, kw_only=True):
 
 
 class InferenceChunk(Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer; ``raw`` is set (perhaps empty) for json functions. The last one has ``usage``."""
+    """One piece of a streamed answer; ``raw`` is set (perhaps empty) for json functions. The last one has ``usage``.
+
+    One with ``error`` holds nothing else: a piece of the upstream's could not be read, and the stream goes on.
+    """
 
     inference_id: UUID
     episode_id: UUID
     variant_name: str
     content: tuple[Delta, ...] = ()
+    error: str | None = None
     raw: str | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None

@@ -62,7 +62,7 @@ def _chunk_body(chunk: InferenceChunk) -> dict[str, Any]:
 async def _events(chunks: AsyncGenerator[InferenceChunk, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(chunks):
         async for chunk in chunks:
-            yield encode(_chunk_body(chunk))
+            yield encode(_chunk_body(chunk) if chunk.error is None else native_body(chunk.error))
 
 
 class Native:

@@ -205,6 +205,9 @@ async def _events(
     deltas, created = _Deltas(), int(time.time())
     async with aclosing(chunks):
         async for chunk in chunks:
+            if chunk.error is not None:
+                yield encode(openai_body(chunk.error))
+                continue
             is_last = chunk.usage is not None
             finish = _FINISH.get(chunk.finish_reason, "stop") if is_last else None
             yield encode(

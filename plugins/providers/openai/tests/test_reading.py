@@ -163,9 +163,10 @@ def test_an_empty_id_gets_one_for_the_whole_call() -> None:
     assert second.id == first.id
 
 
-def test_a_fragment_of_a_call_that_never_started_is_an_error() -> None:
-    with pytest.raises(BadUpstreamReply, match="index 1"):
-        chunks(fragment("{", index=0, id="a", name="f"), fragment("}", index=1))
+def test_a_fragment_of_a_call_that_never_started_is_an_error_and_the_stream_goes_on() -> None:
+    found = chunks(fragment("{", index=0, id="a", name="f"), fragment("}", index=1), fragment("}", index=0))
+    assert [chunk.error is None for chunk in found] == [True, False, True]
+    assert "index 1" in (found[1].error or "")
 
 
 def test_chunks_without_choices_are_kept_for_what_else_they_say() -> None:
@@ -189,7 +190,14 @@ def test_an_error_inside_a_stream_is_raised_after_what_came_before(event: dict[s
     assert caught.value.raw_response == json.dumps(event)
 
 
-def test_a_chunk_that_does_not_parse_says_so() -> None:
+def test_a_chunk_that_does_not_parse_says_so_and_the_stream_goes_on() -> None:
+    found = chunks(delta(content="a"), '{"half', delta(content="b"))
+    assert [chunk.content for chunk in found] == [(TextDelta("0", "a"),), (), (TextDelta("0", "b"),)]
+    assert (found[1].error or "").startswith("Error parsing chunk")
+    assert found[1].raw == '{"half'
+
+
+def test_a_first_chunk_that_does_not_parse_is_no_answer() -> None:
     with pytest.raises(BadUpstreamReply, match="Error parsing chunk") as caught:
         chunks('{"half')
     assert caught.value.raw_response == '{"half'

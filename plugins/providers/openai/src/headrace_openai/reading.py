@@ -154,7 +154,10 @@ class Chunks:
         self._named: set[str] = set()
 
     def feed(self, part: bytes) -> Iterator[Chunk]:
-        """The chunks that this part completes. Raise BadUpstreamReply, or the ProviderError that came in-stream."""
+        """The chunks that this part completes; one that cannot be read has ``error``, unless it is the first.
+
+        Raise BadUpstreamReply for the first, and the ProviderError that came in-stream.
+        """
         yield from self._read(self._events.feed(part))
 
     def end(self) -> Iterator[Chunk]:
@@ -166,8 +169,16 @@ class Chunks:
     def _read(self, events: list[bytes]) -> Iterator[Chunk]:
         for data in events:
             if data != b"[DONE]":
-                yield self._chunk(data)
+                yield self._readable(data)
                 self._raw_request = None
+
+    def _readable(self, data: bytes) -> Chunk:
+        try:
+            return self._chunk(data)
+        except BadUpstreamReply as error:
+            if self._raw_request is not None:  # nothing has been said yet: better to ask another provider
+                raise
+            return Chunk(error=str(error.message), raw=data.decode(errors="replace"))
 
     def _chunk(self, data: bytes) -> Chunk:
         raw = data.decode(errors="replace")
