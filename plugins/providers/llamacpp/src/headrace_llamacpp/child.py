@@ -18,6 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _PR_SET_PDEATHSIG = 1
+# llama.cpp logs from a thread of its own; the cause it names there is worth the wait.
+_LOG_LAG_S = 0.5
+
 _CACHED_PROMPTS_MIB = 256  # llama.cpp's own limit for prompts that no slot holds any more is 8 GiB
 
 
@@ -35,6 +38,7 @@ def main() -> None:
         server = _serve(plan)
         _wait_until_healthy(server.listening_address)
     except RuntimeError as error:
+        time.sleep(_LOG_LAG_S)
         sys.exit(str(error))
     os.write(answers, f"{server.listening_address}\n".encode())
     os.close(answers)
