@@ -94,10 +94,12 @@ class Functions:
         )
 
     def _variant(self, where: str, name: str, spec: FunctionSpec, table: Mapping[str, Any]) -> Variant | None:
+        lent = self._parts.services
         services = VariantServices(
-            self._parts.services.transport,
-            self._parts.services.secret,
-            self._parts.clock,
+            lent.transport,
+            lent.secret,
+            lent.clock,
+            lent.outbound_timeout_s,
             name=name,
             function=spec,
             model=self._models.model,
