@@ -96,7 +96,8 @@ class Echo:
         )
 
     async def _wait(self, raw_request: str | None) -> None:
-        await anyio.sleep(self._settings.delay_ms / 1000)
+        if self._settings.delay_ms:
+            await anyio.sleep(self._settings.delay_ms / 1000)
         if self._settings.fail_with is not None:
             raise ProviderError(self._settings.fail_with, raw_request=raw_request)
 
