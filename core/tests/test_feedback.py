@@ -177,6 +177,15 @@ async def test_a_dry_run_checks_and_keeps_nothing(opened: Any) -> None:
         assert await host.store.feedback(response.inference_id) == []
 
 
+@pytest.mark.parametrize(
+    ("metric", "value"), [("good", True), ("comment", "x"), ("demonstration", "x")], ids=["metric", "comment", "demo"]
+)
+async def test_internal_feedback_is_marked_whatever_its_kind(opened: Any, metric: str, value: Any) -> None:
+    async with opened(TOML) as host:
+        _, row = await give(host, metric_name=metric, value=value, internal=True, tags={"tensorzero::x": "y"})
+    assert row.tags == {"tensorzero::x": "y", "tensorzero::internal": "true"}
+
+
 async def test_without_a_store_feedback_is_refused(registry: Any) -> None:
     from headrace.assembly import assemble
     from headrace.config import loads

@@ -138,6 +138,18 @@ async def test_an_episode_keeps_its_variant(opened: Any) -> None:
             assert names == {"abc"[int(point("f", episode) * 3)]}
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+async def test_what_a_cancelled_inference_had_attempted_is_recorded(opened: Any, streamed: bool) -> None:
+    toml = model("m", broken='fails = "broken"', slow="slow_s = 30") + CHAT + variant("a", "m")
+    async with opened(toml) as host:
+        with anyio.move_on_after(0.05):
+            await (host.gateway.stream if streamed else host.gateway.infer)(ask())
+        await anyio.wait_all_tasks_blocked()
+        attempts = [row for row in host.store.records if isinstance(row, ModelInferenceRecord)]
+    assert [attempt.model_provider_name for attempt in attempts] == ["broken", "slow"]
+    assert all(attempt.error for attempt in attempts)
+
+
 async def test_when_every_variant_fails_the_error_names_each_and_the_attempts_are_recorded(opened: Any) -> None:
     async with opened(BAD + CHAT + variant("a", "bad") + variant("b", "bad")) as host:
         with pytest.raises(AllVariantsFailed) as caught:

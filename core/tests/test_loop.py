@@ -222,6 +222,29 @@ async def test_a_run_its_inferences_and_its_scores_are_recorded(opened: Any) -> 
     assert (score.metric_name, score.value) == (metric_name("f", "correct"), first.scores["correct"])
 
 
+class Breaking:
+    """An evaluator with a bug of its own."""
+
+    output_type, optimize = "boolean", "max"
+
+    async def evaluate(self, datapoint: Datapoint, output: Any) -> bool:
+        """Raise what no evaluator may raise."""
+        raise ZeroDivisionError("oops")
+
+
+async def test_an_evaluator_that_fails_costs_its_own_scores_and_nothing_else(opened: Any) -> None:
+    async with opened(TOML) as host:
+        await fill(host)
+        host.assembly.functions.evaluators["f"]["breaking"] = Breaking()
+        host.assembly.functions.evaluators["f"]["unknown"] = host.assembly.functions.evaluators["f"]["correct"]
+        run = await judge(host, "good")
+    assert run.estimate("correct").n == len(run.outcomes)
+    assert run.estimate("breaking").n == run.estimate("unknown").n == 0
+    assert run.evaluator_failures("breaking") == len(run.outcomes)
+    assert run.outcomes[0].evaluator_errors["breaking"] == "ZeroDivisionError: oops"
+    assert "Unknown metric" in run.outcomes[0].evaluator_errors["unknown"], "a score that cannot be kept does not count"
+
+
 async def test_a_sample_is_random_but_the_same_for_one_seed(opened: Any) -> None:
     async with opened(TOML) as host:
         await fill(host)

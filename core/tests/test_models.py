@@ -15,7 +15,7 @@ from headrace.conformance.script import SetClock
 from headrace.contracts import Attempt
 from headrace.costs import Price
 from headrace.errors import AllProvidersFailed, ProviderError, RateLimited, Unreachable
-from headrace.models import EmbeddingRoute, Route, RoutedEmbeddingModel, RoutedModel
+from headrace.models import Route, RoutedEmbeddingModel, RoutedModel
 from headrace.types import (
     Block,
     Chunk,
@@ -350,7 +350,7 @@ EMBED = EmbeddingRequest(input="x")
 
 
 def embedding(*providers: Scripted, clock: SetClock | None = None) -> RoutedEmbeddingModel:
-    routes = [EmbeddingRoute(f"p{index}", f"t{index}", each, (PRICE,)) for index, each in enumerate(providers)]
+    routes = [Route(f"p{index}", f"t{index}", each, (PRICE,)) for index, each in enumerate(providers)]
     return RoutedEmbeddingModel("e", routes, clock or SetClock())
 
 

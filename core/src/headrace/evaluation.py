@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,13 +14,15 @@ import anyio
 from msgspec import Struct
 
 from .contracts import Clock, DatapointQuery, Evaluator
-from .errors import ConfigError, EvaluatorError, HeadraceError
+from .errors import ConfigError, HeadraceError
 from .feedback import FeedbackRequest
 from .gateway import Gateway
 from .ids import new_id
 from .records import Datapoint, EvaluationRun
 from .statistics import Estimate, PairedDifference, mean, paired, proportion
 from .types import InferenceRequest, InferenceResponse, Split
+
+log = logging.getLogger(__name__)
 
 Score = bool | float | None
 
@@ -53,6 +56,10 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     def failures(self) -> int:
         """How many inferences failed."""
         return sum(outcome.error is not None for outcome in self.outcomes)
+
+    def evaluator_failures(self, evaluator_name: str) -> int:
+        """How many outputs the evaluator failed to judge: its own fault, not the variant's."""
+        return sum(evaluator_name in outcome.evaluator_errors for outcome in self.outcomes)
 
     def scores(self, evaluator_name: str) -> dict[UUID, Score]:
         """The score of each datapoint, None where there is none."""
@@ -201,20 +208,28 @@ class _Run:
         for name, evaluator in self._evaluators.items():
             scores[name] = None
             try:
-                scores[name] = await evaluator.evaluate(datapoint, response.output)
-            except EvaluatorError as error:
+                score = await evaluator.evaluate(datapoint, response.output)
+                if score is not None:
+                    await self._keep(datapoint, response, name, score)
+            except HeadraceError as error:  # a score that cannot be kept is none (spec/evaluations.md 2.3)
                 errors[name] = str(error)
-            if scores[name] is not None:
-                await self._gateway.feedback.give(
-                    FeedbackRequest(
-                        metric_name=metric_name(datapoint.function_name, name),
-                        value=scores[name],
-                        inference_id=response.inference_id,
-                        tags={**self._tags(datapoint), "tensorzero::evaluator_name": name},
-                        internal=True,
-                    )
-                )
+            except Exception as error:
+                log.error("evaluator %s broke its contract", name, exc_info=error)
+                errors[name] = f"{type(error).__name__}: {error}"
+            else:
+                scores[name] = score
         return scores, errors
+
+    async def _keep(self, datapoint: Datapoint, response: InferenceResponse, name: str, score: Score) -> None:
+        await self._gateway.feedback.give(
+            FeedbackRequest(
+                metric_name=metric_name(datapoint.function_name, name),
+                value=score,
+                inference_id=response.inference_id,
+                tags={**self._tags(datapoint), "tensorzero::evaluator_name": name},
+                internal=True,
+            )
+        )
 
     def _request(self, datapoint: Datapoint) -> InferenceRequest:
         spec = self._gateway.functions[datapoint.function_name].spec

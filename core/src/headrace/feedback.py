@@ -93,24 +93,28 @@ class FeedbackDesk:
             raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
         if not request.internal:
             check_tags(request.tags)
-        make = self._maker(request)
-        self._telemetry.feedback(request.metric_name)
-        if make is None:
-            return await self._demonstrate(request)
-        if self._validate_targets:
-            await self._target(request)
-        return await self._keep(request, make)
-
-    def _maker(self, request: FeedbackRequest) -> Feedback | None:
-        """The row, if the value and the kind of id fit the metric; None for a demonstration."""
-        name, value = request.metric_name, request.value
-        if request.inference_id is not None and request.episode_id is not None:
-            raise BadRequest("Both episode_id and inference_id cannot be provided")
         common: dict[str, Any] = {
             "id": new_id(),
             "snapshot_hash": self._snapshot_hash,
             "tags": dict(request.tags) | ({"tensorzero::internal": "true"} if request.internal else {}),
         }
+        row = self._row(request, common)
+        self._telemetry.feedback(request.metric_name)
+        if row is None:
+            target = await self._target(request)
+            value = demonstrated(request.value, target)
+            row = DemonstrationFeedback(inference_id=target.id, value=value, **common)
+        elif self._validate_targets:
+            await self._target(request)
+        if not request.dryrun:
+            await self._recorder.put([row])
+        return row.id
+
+    def _row(self, request: FeedbackRequest, common: Mapping[str, Any]) -> Feedback | None:
+        """The row, if the value and the kind of id fit the metric; None for a demonstration, which needs its target."""
+        name, value = request.metric_name, request.value
+        if request.inference_id is not None and request.episode_id is not None:
+            raise BadRequest("Both episode_id and inference_id cannot be provided")
         if name == "comment":
             target, target_type = _either(request)
             if not isinstance(value, str):
@@ -130,22 +134,6 @@ class FeedbackDesk:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise BadRequest(f"Feedback value for metric `{name}` must be a number")
         return FloatFeedback(target_id=target, metric_name=name, value=float(value), **common)
-
-    async def _demonstrate(self, request: FeedbackRequest) -> UUID:
-        target = await self._target(request)
-        make = DemonstrationFeedback(
-            id=new_id(),
-            inference_id=target.id,
-            value=demonstrated(request.value, target),
-            snapshot_hash=self._snapshot_hash,
-            tags=dict(request.tags),
-        )
-        return await self._keep(request, make)
-
-    async def _keep(self, request: FeedbackRequest, row: Feedback) -> UUID:
-        if not request.dryrun and self._recorder is not None:
-            await self._recorder.put([row])
-        return row.id
 
     async def _target(self, request: FeedbackRequest) -> InferenceRecord:
         """The inference, or the latest of the episode. Waits for one whose row may still be on its way."""

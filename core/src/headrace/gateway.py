@@ -99,17 +99,22 @@ class Gateway:
         """Answer once. A variant that fails makes way for the next draw, unless it was pinned."""
         inference = self._begin(request)
         errors: dict[str, Exception] = {}
-        for trial in inference.turns():
-            try:
-                answer = await trial.variant.run(trial.task)
-            except Exception as error:
-                errors[trial.variant_name] = self._lost(trial, error)
-                continue
-            response, record = inference.finish(trial, answer)
-            await self._record(inference, [record, *inference.attempts()])
-            return response
-        await self._record(inference, inference.attempts())
-        raise _outcome(request, errors)
+        try:
+            for trial in inference.turns():
+                try:
+                    answer = await trial.variant.run(trial.task)
+                except Exception as error:
+                    errors[trial.variant_name] = self._lost(trial, error)
+                    continue
+                response, record = inference.finish(trial, answer)
+                break
+            else:
+                raise _outcome(request, errors)
+        except BaseException:
+            await self._record_anyway(inference, [])
+            raise
+        await self._record(inference, [record])
+        return response
 
     async def stream(self, request: InferenceRequest) -> AsyncGenerator[InferenceChunk, None]:
         """Answer piece by piece. Returns when the first piece is there: until then variants can still change.
@@ -118,17 +123,20 @@ class Gateway:
         """
         inference = self._begin(request)
         errors: dict[str, Exception] = {}
-        for trial in inference.turns():
-            chunks = trial.variant.stream(trial.task)
-            try:
-                first = await _first(chunks)
-            except Exception as error:
-                await chunks.aclose()
-                errors[trial.variant_name] = self._lost(trial, error)
-                continue
-            return self._relay(inference, trial, first, chunks)
-        await self._record(inference, inference.attempts())
-        raise _outcome(request, errors)
+        try:
+            for trial in inference.turns():
+                chunks = trial.variant.stream(trial.task)
+                try:
+                    first = await _first(chunks)
+                except Exception as error:
+                    await chunks.aclose()
+                    errors[trial.variant_name] = self._lost(trial, error)
+                    continue
+                return self._relay(inference, trial, first, chunks)
+            raise _outcome(request, errors)
+        except BaseException:  # once there is a first piece, it is for `_relay` to record
+            await self._record_anyway(inference, [])
+            raise
 
     async def _relay(
         self, inference: Inference, trial: Trial, first: Chunk, chunks: AsyncGenerator[Chunk, None]
@@ -157,9 +165,7 @@ class Gateway:
                 finish_reason=pieces.finish_reason,
             )
         finally:
-            # Whatever ended the stream, what happened is recorded, also when our own task is being cancelled.
-            with anyio.CancelScope(shield=True):
-                await self._record(inference, [*records, *inference.attempts()])
+            await self._record_anyway(inference, records)
 
     def _begin(self, request: InferenceRequest) -> Inference:
         """Check everything that can be checked before any variant runs (http-api 5), and count the request."""
@@ -221,10 +227,16 @@ class Gateway:
         return HeadraceError(f"{type(error).__name__}: {error}")
 
     async def _record(self, inference: Inference, records: Sequence[Record]) -> None:
+        """Hand over these and every attempt."""
         for trial in inference.trials:
             self._count_tokens(trial.task.attempts)
         if self._recorder is not None and not inference.request.dryrun:
-            await self._recorder.put(records)
+            await self._recorder.put([*records, *inference.attempts()])
+
+    async def _record_anyway(self, inference: Inference, records: Sequence[Record]) -> None:
+        """The same for an inference that did not end well, even while our own task is being cancelled."""
+        with anyio.CancelScope(shield=True):
+            await self._record(inference, records)
 
     def _count_tokens(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Generic, TypeVar
 
 from msgspec import structs
 
@@ -31,42 +32,56 @@ from .types import (
 log = logging.getLogger(__name__)
 
 
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+A = TypeVar("A", bound=ModelResponse | EmbeddingResponse)
+
+
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(Generic[P_co]):
     """One provider of a model: its name there, its type, the object, and what its answers cost."""
 
     name: str
     type: str
-    provider: Provider
+    provider: P_co
     prices: Sequence[Price] = ()
 
 
-class RoutedModel:
-    """A model whose providers are tried in order until one answers."""
+class _Routed(Generic[P]):
+    """A name with providers in order."""
 
-    def __init__(self, name: str, routes: Sequence[Route], clock: Clock) -> None:
+    def __init__(self, name: str, routes: Sequence[Route[P]], clock: Clock) -> None:
         self.name = name
         self.routes = tuple(routes)
         self._clock = clock
 
-    async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
-        """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
+    async def _first(
+        self, attempts: list[Attempt], request: ModelRequest | EmbeddingRequest, ask: Callable[[Route[P]], Awaitable[A]]
+    ) -> A:
+        """What the first provider that answers says to ``ask``; each try goes into ``attempts``."""
         errors: dict[str, Exception] = {}
         for route in self.routes:
             watch = _Watch(self.name, route, request, self._clock)
             attempts.append(watch.attempt)
             try:
-                response = await route.provider.complete(self._for(route, request))
+                response = await ask(route)
             except Exception as error:
                 errors[route.name] = watch.failed(error)
                 continue
             except BaseException:
                 watch.ended("cancelled before its end")
                 raise
-            watch.attempt.output, watch.attempt.finish_reason = response.output, response.finish_reason
             watch.answered(response, cost_of(route.prices, response.raw_response))
             return response
         raise AllProvidersFailed(errors)
+
+
+class RoutedModel(_Routed[Provider]):
+    """A model whose providers are tried in order until one answers."""
+
+    async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
+        """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
+        return await self._first(attempts, request, lambda route: route.provider.complete(self._for(route, request)))
 
     async def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
         """Piece by piece from the first provider that begins to answer.
@@ -106,7 +121,7 @@ class RoutedModel:
                     watch.streamed(pieces, raws, streamed_cost_of(route.prices, raws))
         raise AllProvidersFailed(errors)
 
-    def _for(self, route: Route, request: ModelRequest) -> ModelRequest:
+    def _for(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
         """The request without the blocks that only another provider understands (config spec 7.4)."""
         if not any(isinstance(block, (Thought, Unknown)) for message in request.messages for block in message.content):
             return request
@@ -116,7 +131,7 @@ class RoutedModel:
         )
         return structs.replace(request, messages=kept)
 
-    def _concerns(self, route: Route, block: Block) -> bool:
+    def _concerns(self, route: Route[Provider], block: Block) -> bool:
         if isinstance(block, Thought):
             return block.provider_type in (None, route.type)
         if isinstance(block, Unknown):
@@ -124,48 +139,19 @@ class RoutedModel:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingRoute:
-    """One provider of an embedding model."""
-
-    name: str
-    type: str
-    provider: Embedder
-    prices: Sequence[Price] = ()
-
-
-class RoutedEmbeddingModel:
+class RoutedEmbeddingModel(_Routed[Embedder]):
     """The same for embeddings."""
-
-    def __init__(self, name: str, routes: Sequence[EmbeddingRoute], clock: Clock) -> None:
-        self.name = name
-        self.routes = tuple(routes)
-        self._clock = clock
 
     async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
-        errors: dict[str, Exception] = {}
-        for route in self.routes:
-            watch = _Watch(self.name, route, request, self._clock)
-            attempts.append(watch.attempt)
-            try:
-                response = await route.provider.embed(request)
-            except Exception as error:
-                errors[route.name] = watch.failed(error)
-                continue
-            except BaseException:
-                watch.ended("cancelled before its end")
-                raise
-            watch.answered(response, cost_of(route.prices, response.raw_response))
-            return response
-        raise AllProvidersFailed(errors)
+        return await self._first(attempts, request, lambda route: route.provider.embed(request))
 
 
 class _Watch:
     """Writes down how one try at one provider goes."""
 
     def __init__(
-        self, model_name: str, route: Route | EmbeddingRoute, request: ModelRequest | EmbeddingRequest, clock: Clock
+        self, model_name: str, route: Route[Any], request: ModelRequest | EmbeddingRequest, clock: Clock
     ) -> None:
         self.attempt = Attempt(new_id(), model_name, route.name, route.type, request)
         self._clock = clock
@@ -178,6 +164,8 @@ class _Watch:
         self.attempt.response_time_ms = self.elapsed_ms()
         self.attempt.raw_request, self.attempt.raw_response = response.raw_request, response.raw_response
         self.attempt.usage = structs.replace(response.usage, cost=cost)
+        if isinstance(response, ModelResponse):
+            self.attempt.output, self.attempt.finish_reason = response.output, response.finish_reason
 
     def failed(self, error: Exception) -> ProviderError:
         """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from . import __version__, hookspecs
 from .contracts import Factory, Weights
 from .errors import ConfigError, PluginError, SkipPlugin
+
+log = logging.getLogger(__name__)
 
 GROUP = "headrace"
 
@@ -73,14 +76,18 @@ class Registry:
             ) from None
 
     def check(self, *, strict: bool = False) -> None:
-        """Raise PluginError on a type offered twice; with ``strict`` also on a plugin that failed."""
+        """Raise PluginError on a type offered twice; with ``strict`` also on a plugin that failed, else log it."""
         problems = duplicates(self.plugins)
+        broken = [
+            f"{plugin.distribution} {plugin.state}: {plugin.reason}"
+            for plugin in self.plugins
+            if plugin.state in ("failed", "incompatible")
+        ]
         if strict:
-            problems += [
-                f"--strict-plugins: {plugin.distribution} {plugin.state}: {plugin.reason}"
-                for plugin in self.plugins
-                if plugin.state in ("failed", "incompatible")
-            ]
+            problems += [f"--strict-plugins: {line}" for line in broken]
+        else:
+            for line in broken:
+                log.warning("plugin %s", line)
         if problems:
             raise PluginError("\n".join(problems))
 

@@ -11,7 +11,7 @@ from ..config.tables import CostEntry
 from ..contracts import Embedder, EmbeddingModel, Model
 from ..costs import Price
 from ..errors import ConfigError
-from ..models import EmbeddingRoute, Route, RoutedEmbeddingModel, RoutedModel
+from ..models import Route, RoutedEmbeddingModel, RoutedModel
 from .parts import Parts
 
 # Keys of a provider's table that core reads itself; the rest is for the plugin's own model.
@@ -50,7 +50,7 @@ class Models:
             if not isinstance(built[0], Embedder):
                 self._parts.problems.add(where, f"type {table.providers[provider]['type']!r} has no embeddings")
                 continue
-            routes.append(EmbeddingRoute(provider, str(table.providers[provider]["type"]), built[0], built[1]))
+            routes.append(Route(provider, str(table.providers[provider]["type"]), *built))
         return RoutedEmbeddingModel(name, routes, self._parts.clock)
 
     def _provider(self, where: str, table: Mapping[str, Any]) -> tuple[Any, Sequence[Price]] | None:

@@ -139,6 +139,9 @@ def _print_tables(runs: Sequence[Evaluation]) -> None:
                 _money(run.cost),
             )
     console.print(table)
+    for run in runs:
+        for name in first.outcomes[0].scores:
+            _print_failures(console, run, name)
     for run in runs[1:]:
         for name in first.outcomes[0].scores:
             difference = compare(first, run, name)
@@ -148,6 +151,14 @@ def _print_tables(runs: Sequence[Evaluation]) -> None:
                 f"{difference.losses} worse; p = {_number(difference.p_value)})",
                 highlight=False,
             )
+
+
+def _print_failures(console: Console, run: Evaluation, evaluator: str) -> None:
+    """A smaller n must not go by in silence."""
+    count = run.evaluator_failures(evaluator)
+    if count:
+        reason = next(error for outcome in run.outcomes if (error := outcome.evaluator_errors.get(evaluator)))
+        console.print(f"{run.variant_name}: {evaluator} failed to judge {count} outputs: {reason}", highlight=False)
 
 
 def _interval(of: Estimate | PairedDifference) -> str:

@@ -14,8 +14,6 @@ from ..errors import ConfigError
 from ..plugins import Registry
 from ..plugins import load as load_plugins
 
-log = logging.getLogger(__name__)
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,18 +37,9 @@ def open_config(config_file: str | None, *, default_config: bool, strict_plugins
         raise ConfigError("You must not specify both --config-file and --default-config.")
     if not config_file and not default_config:
         raise ConfigError("You must specify either --config-file or --default-config.")
-    registry = installed_plugins(strict=strict_plugins)
-    return (load(config_file) if config_file else loads()), registry
-
-
-def installed_plugins(*, strict: bool = False) -> Registry:
-    """Every plugin that is not switched off by ``HEADRACE_DISABLE_PLUGINS``. Raise PluginError."""
     registry = load_plugins()
-    registry.check(strict=strict)
-    for plugin in registry.plugins:
-        if plugin.state in ("failed", "incompatible"):
-            log.warning("plugin %s is %s: %s", plugin.distribution, plugin.state, plugin.reason)
-    return registry
+    registry.check(strict=strict_plugins)
+    return (load(config_file) if config_file else loads()), registry
 
 
 def log_to_stderr(log_format: str, *, debug: bool) -> None:

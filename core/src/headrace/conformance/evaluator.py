@@ -62,7 +62,7 @@ class EvaluatorConformance(Suite):
 
     def build(self, services: Services) -> Evaluator:
         """The evaluator under test."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.build: return the evaluator under test")
 
     def evaluator(self) -> Evaluator:
         """The evaluator with an outside world that answers nothing."""

@@ -108,7 +108,7 @@ class OptimizerConformance(Suite):
 
     def build(self, services: Services) -> Optimizer:
         """The optimizer under test, for the function ``f``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.build: return the optimizer under test")
 
     def bench(self) -> BenchFake:
         """What it works on."""

@@ -119,7 +119,7 @@ class StoreConformance(Suite):
 
     def build(self, tmp_path: Path) -> Store:
         """A store that is not yet open; built again with the same folder, it is the same store again."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.build: return the store under test")
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:

@@ -118,7 +118,7 @@ class VariantConformance(Suite):
 
     def build(self, services: VariantServices) -> Variant:
         """The variant under test, asking the model ``m`` (and the embedding model ``e``)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.build: return the variant under test")
 
     def examples(self, type_: FunctionType) -> Sequence[tuple[Example, float]]:
         """What the store finds near any input, with distances; nothing unless a subclass says so."""
