@@ -8,10 +8,11 @@ from uuid import UUID
 import anyio
 import pytest
 from headrace.errors import BadRequest, HeadraceError, NotFound
+from headrace.exchange import InferenceRequest
 from headrace.feedback import FeedbackRequest
 from headrace.ids import new_id
 from headrace.records import BooleanFeedback, CommentFeedback, DemonstrationFeedback, FloatFeedback
-from headrace.types import CheckedToolCall, InferenceRequest, Input, InputMessage, JsonOutput, Text, Tool
+from headrace.types import CheckedToolCall, Input, InputMessage, JsonOutput, Text, Tool
 
 pytestmark = pytest.mark.anyio
 

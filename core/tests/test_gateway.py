@@ -17,20 +17,11 @@ from headrace.errors import (
     NotFound,
     ProviderError,
 )
+from headrace.exchange import InferenceChunk, InferenceRequest
 from headrace.experiments import point
 from headrace.ids import new_id
 from headrace.records import InferenceRecord, ModelInferenceRecord
-from headrace.types import (
-    CheckedToolCall,
-    InferenceChunk,
-    InferenceRequest,
-    Input,
-    InputMessage,
-    JsonOutput,
-    Text,
-    TextDelta,
-    Tool,
-)
+from headrace.types import CheckedToolCall, Input, InputMessage, JsonOutput, Text, TextDelta, Tool
 
 pytestmark = pytest.mark.anyio
 

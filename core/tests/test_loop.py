@@ -11,12 +11,13 @@ from headrace.contracts import DatapointQuery, InferenceQuery, SystemClock
 from headrace.datasets import check_name
 from headrace.errors import BadRequest, ConfigError, NotFound, SealedSplit
 from headrace.evaluation import Evaluation, choose, compare, evaluate, metric_name
+from headrace.exchange import InferenceRequest
 from headrace.feedback import FeedbackRequest
 from headrace.ids import new_id
 from headrace.jobs import Completed
 from headrace.optimization import Bench, as_toml, optimize
 from headrace.records import BooleanFeedback, Datapoint
-from headrace.types import InferenceRequest, Input, InputMessage, JsonOutput, Split, Text
+from headrace.types import Input, InputMessage, JsonOutput, Split, Text
 
 pytestmark = pytest.mark.anyio
 

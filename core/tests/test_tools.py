@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from headrace.contracts import FunctionSpec
 from headrace.errors import BadRequest
+from headrace.exchange import InferenceRequest
 from headrace.tools import check, configure
 from headrace.types import (
     Block,
     CheckedToolCall,
-    InferenceRequest,
     Input,
     Specific,
     Text,

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .contracts import (
         Answer,
+        Cache,
         Embedder,
         Evaluator,
         Factory,
+        ObjectStore,
         Optimizer,
         Provider,
         Services,
@@ -36,9 +38,11 @@ else:  # hidden from mypy, which would take a module with __getattr__ to have ev
 
 __all__ = [
     "Answer",
+    "Cache",
     "Embedder",
     "Evaluator",
     "Factory",
+    "ObjectStore",
     "Optimizer",
     "Provider",
     "Services",

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from .credentials import Location, Secret
+from .extras import Extra
 from .jobs import JobStatus
+from .media import File
 from .prompts import Prompts
 from .records import (
+    ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
     Example,
@@ -30,7 +33,9 @@ from .records import (
 from .schemas import Schema
 from .transport import Transport
 from .types import (
+    ApiType,
     Block,
+    CacheOptions,
     Chunk,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -105,7 +110,11 @@ class Services:
 
 
 class Provider(Protocol):
-    """One upstream that can run one model. Raises only ``ProviderError`` and its kin."""
+    """One upstream that can run one model. Raises only ``ProviderError`` and its kin.
+
+    It may have an attribute ``api_type`` (a ``types.ApiType``) if its upstream's API is not chat completions. A file
+    that has a ``source_url`` and no ``data`` comes only to a ``UrlTaker`` that takes it.
+    """
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
         """Run to the end."""
@@ -120,6 +129,14 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """One vector per input, in order."""
+
+
+@runtime_checkable
+class UrlTaker(Protocol):
+    """A provider whose upstream can fetch files itself."""
+
+    def takes_url(self, file: File) -> bool:
+        """Whether this file may be passed on by its URL alone."""
 
 
 # -- stores -----------------------------------------------------------------------------------------------
@@ -198,6 +215,9 @@ class Store(Protocol):
     async def count_examples(self, function_name: str, variant_name: str) -> int:
         """How many examples a variant has."""
 
+    async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
+        """The configuration that ran under this hash, or None if it never ran on this store."""
+
     async def ping(self) -> None:
         """Return if the store answers; raise StoreError otherwise."""
 
@@ -206,6 +226,37 @@ class Store(Protocol):
 
     async def __aexit__(self, *exc: object) -> None:
         """Close; what ``write`` returned for is safe."""
+
+
+# -- caches and files -------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Answers of model calls by key. A store that also is one is where answers go unless configured otherwise.
+
+    Losing an entry is no harm, so a trouble here is logged and the model is asked. Raises ``StoreError``.
+    """
+
+    async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
+        """The entry kept last under this key, or None; ``max_age_s`` None takes one of any age."""
+
+    async def cache(self, key: str, entry: bytes) -> None:
+        """Keep the entry, in place of one that is there."""
+
+
+class ObjectStore(Protocol):
+    """Where the bytes of files go; records hold only the path. Raises ``ObjectStoreError``."""
+
+    @property
+    def kind(self) -> Mapping[str, Any]:
+        """The settings that find an object again, without secrets: what stored paths say (http-api 6.2)."""
+
+    async def put(self, path: str, data: bytes, mime_type: str | None = None) -> None:
+        """Write an object whole; the same path again replaces it."""
+
+    async def get(self, path: str) -> bytes:
+        """The object. Raise ObjectStoreError if there is none."""
 
 
 # -- variants ---------------------------------------------------------------------------------------------
@@ -234,6 +285,9 @@ class Attempt:
     provider_name: str
     provider_type: str
     request: ModelRequest | EmbeddingRequest
+    api_type: ApiType = "chat_completions"
+    cached: bool = False
+    raw_usage: Any = UNSET
     raw_request: str = ""
     raw_response: str = ""
     output: tuple[Block, ...] = ()
@@ -246,7 +300,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One inference as a variant gets it: validated, not rendered. Models append to ``attempts``."""
+    """One inference as a variant gets it: validated, not rendered. Models append to ``attempts``.
+
+    What comes after ``attempts`` goes into every ``ModelRequest`` as it is; ``jsonmode.ask`` does so.
+    """
 
     inference_id: UUID
     episode_id: UUID
@@ -256,13 +313,20 @@ class Task:
     output_schema: Schema | None
     credentials: Mapping[str, str]
     attempts: list[Attempt]
+    extra: Extra = field(default_factory=Extra)
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    discriminator: str = ""
 
 
 class Answer(Struct, frozen=True):
-    """What a variant answers. Tokens and cost are summed from the task's attempts by the gateway."""
+    """What a variant answers. Tokens and cost are summed from the task's attempts by the gateway.
+
+    ``original_response`` is the raw response that decided; unset, it is that of the last attempt that succeeded.
+    """
 
     output: tuple[Block, ...]
     finish_reason: FinishReason | None = None
+    original_response: str | UnsetType | None = UNSET
 
 
 class Model(Protocol):
@@ -287,9 +351,12 @@ Nearest: TypeAlias = Callable[[str, str, Sequence[float], int], Awaitable[list[t
 
 @dataclass(frozen=True, kw_only=True)
 class VariantServices(Services):
-    """What core lends a variant. ``model`` and ``embedding_model`` raise ConfigError for an unknown name.
+    """What core lends a variant. ``model``, ``embedding_model`` and ``variant`` raise ConfigError for a name they
+    do not know.
 
-    ``nearest(function, variant, embedding, k)`` looks examples up in the store.
+    ``nearest(function, variant, embedding, k)`` looks examples up in the store. ``variant(name, timeout_s)`` is
+    another variant of the same function, for those that are made of others; it refuses a circle, and a time limit
+    for one that has limits of its own.
     """
 
     name: str
@@ -298,6 +365,7 @@ class VariantServices(Services):
     embedding_model: Callable[[str], EmbeddingModel]
     prompts: Prompts
     nearest: Nearest
+    variant: Callable[[str, float | None], Variant]
 
 
 class Variant(Protocol):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 
 class HeadraceError(Exception):
-    """Anything headrace raises on purpose. ``http_status`` is what a caller over HTTP sees."""
+    """Anything headrace raises on purpose. ``http_status`` is what a caller over HTTP sees.
+
+    ``raw_responses`` (of ``types.RawResponse``) are the failed attempts behind it, when the caller asked for them.
+    """
 
     http_status = 500
+    raw_responses: Sequence[Any] = ()
 
 
 # -- start-up ---------------------------------------------------------------------------------------------
@@ -64,8 +68,29 @@ class AllProvidersFailed(HeadraceError):
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         self.errors = dict(errors)
+        self.http_status = _status_of_last(self.errors, 500)
         shown = ", ".join(f"{name}: {error}" for name, error in self.errors.items())
         super().__init__(f"All model providers failed to infer with errors: {shown}")
+
+
+class AllRetriesFailed(HeadraceError):
+    """A model was asked several times and failed each time; ``errors`` are in order."""
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        self.errors = tuple(errors)
+        self.http_status = getattr(errors[-1], "http_status", 500)
+        super().__init__(f"All retries failed with errors: {', '.join(map(str, errors))}")
+
+
+class AllCandidatesFailed(HeadraceError):
+    """A variant made of others got an answer from none of them; ``errors`` maps candidate to its error."""
+
+    http_status = 502
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        shown = ", ".join(f"{name}: {error}" for name, error in self.errors.items())
+        super().__init__(f"All candidates failed to infer with errors: {shown}")
 
 
 class AllVariantsFailed(HeadraceError):
@@ -75,8 +100,18 @@ class AllVariantsFailed(HeadraceError):
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         self.errors = dict(errors)
+        self.http_status = _status_of_last(self.errors, 502)
         shown = "\n".join(f"{name}: {error}" for name, error in self.errors.items())
         super().__init__(f"All variants failed with errors: {shown}")
+
+
+def _status_of_last(errors: Mapping[str, Exception], otherwise: int) -> int:
+    """429 if what failed last, and innermost, is a rate limit of ours (http-api 4.3)."""
+    last: Exception | None = next(reversed(list(errors.values())), None)
+    while isinstance(last, (AllProvidersFailed, AllVariantsFailed, AllRetriesFailed)):
+        inner = list(last.errors.values()) if isinstance(last.errors, dict) else list(last.errors)
+        last = inner[-1] if inner else None
+    return 429 if isinstance(last, RateLimitExceeded) else otherwise
 
 
 class TemplateError(HeadraceError):
@@ -125,6 +160,16 @@ class RateLimited(ProviderError):
     """The upstream asks us to slow down (HTTP 429)."""
 
 
+class RateLimitExceeded(ProviderError):
+    """A rate limit of our own configuration; the upstream was not asked (http-api 20)."""
+
+    http_status = 429
+
+    def __str__(self) -> str:
+        """Which limit it is."""
+        return self.message
+
+
 class BadUpstreamReply(ProviderError):
     """The upstream answered with something that is not its dialect."""
 
@@ -141,6 +186,26 @@ class MissingCredential(ProviderError):
         return f"API key missing for provider {self.provider_type}: {self.message}"
 
 
+class InvalidExtra(ProviderError):
+    """An entry of ``extra_body`` or ``extra_headers`` that cannot be applied to this provider's request."""
+
+    http_status = 400
+
+    def __str__(self) -> str:
+        """What is wrong with the entry; no upstream has been asked."""
+        return self.message
+
+
+class NotForThisProvider(ProviderError):
+    """A part of the request that this provider cannot express, where leaving it out would change the meaning."""
+
+    http_status = 400
+
+    def __str__(self) -> str:
+        """What it is; no upstream has been asked."""
+        return self.message
+
+
 # -- data -------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +217,14 @@ class StoreError(HeadraceError):
 
 class RecordRefused(StoreError):
     """The store can never write this record, however often it is asked."""
+
+
+class ObjectStoreError(HeadraceError):
+    """A file could not be written to, or read from, the object store."""
+
+
+class FetchError(HeadraceError):
+    """A file named by a URL could not be fetched, or must not be."""
 
 
 class SealedSplit(HeadraceError):

@@ -15,12 +15,13 @@ from msgspec import Struct
 
 from .contracts import Clock, DatapointQuery, Evaluator
 from .errors import ConfigError, HeadraceError
+from .exchange import InferenceRequest, InferenceResponse
 from .feedback import FeedbackRequest
 from .gateway import Gateway
 from .ids import new_id
 from .records import Datapoint, EvaluationRun
 from .statistics import Estimate, PairedDifference, mean, paired, proportion
-from .types import InferenceRequest, InferenceResponse, Split
+from .types import Split
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ import anyio
 from .contracts import Answer, Attempt, Clock, EmbeddingModel, Store
 from .datasets import Datasets
 from .errors import AllVariantsFailed, BadRequest, ConfigError, HeadraceError, NotFound, ProviderError
+from .exchange import InferenceChunk, InferenceRequest, InferenceResponse
 from .feedback import FeedbackDesk
 from .functions import Function
 from .ids import check_episode_id, new_id
@@ -23,18 +24,7 @@ from .schemas import Schema
 from .tags import check_tags
 from .telemetry import Telemetry
 from .tools import configure
-from .types import (
-    Chunk,
-    EmbeddingRequest,
-    EmbeddingResponse,
-    InferenceChunk,
-    InferenceRequest,
-    InferenceResponse,
-    TextDelta,
-    Tool,
-    ToolCallDelta,
-    Usage,
-)
+from .types import Chunk, EmbeddingRequest, EmbeddingResponse, TextDelta, Tool, ToolCallDelta, Usage
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import cast
 
 import pluggy
 
-from .contracts import Evaluator, Factory, Optimizer, Provider, Store, Variant, Weights
+from .contracts import Cache, Evaluator, Factory, ObjectStore, Optimizer, Provider, Store, Variant, Weights
 from .transport import Transport
 
 hookspec = pluggy.HookspecMarker("headrace")
@@ -47,6 +47,18 @@ def headrace_evaluators() -> list[Factory[Evaluator]]:
 def headrace_transports() -> list[Factory[Transport]]:
     """Types for ``[headrace.transport]``."""
     return cast("list[Factory[Transport]]", [])
+
+
+@hookspec
+def headrace_caches() -> list[Factory[Cache]]:
+    """Types for ``gateway.cache.backend``; the table ``gateway.cache.TYPE`` configures it."""
+    return cast("list[Factory[Cache]]", [])
+
+
+@hookspec
+def headrace_object_stores() -> list[Factory[ObjectStore]]:
+    """Types for ``[object_storage]``."""
+    return cast("list[Factory[ObjectStore]]", [])
 
 
 @hookspec

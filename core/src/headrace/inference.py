@@ -8,20 +8,13 @@ from decimal import Decimal
 from uuid import UUID
 
 from .contracts import Answer, Attempt, Clock, Task, Variant
+from .exchange import InferenceRequest, InferenceResponse
 from .functions import Function, json_output
 from .ids import new_id
 from .records import InferenceRecord, ModelInferenceRecord, Record
 from .schemas import Schema
 from .tools import check
-from .types import (
-    InferenceRequest,
-    InferenceResponse,
-    ModelRequest,
-    Output,
-    Params,
-    ToolConfig,
-    Usage,
-)
+from .types import ModelRequest, Output, Params, ToolConfig, Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from .contracts import FunctionSpec, Task
 from .errors import BadRequest
+from .sampling import Sampling
 from .schemas import Schema
 from .types import (
     Block,
     Chunk,
     FunctionType,
     JsonMode,
+    Message,
+    ModelRequest,
     Specific,
     Text,
     TextDelta,
@@ -42,12 +46,44 @@ def prepare(
     mode = mode or ("strict" if function_type == "json" else "off")
     if mode != "tool":
         return Asked(mode, tools)
-    if tools is not None:
+    if tools is not None and function_type == "chat":
         raise BadRequest('`json_mode = "tool"` cannot be combined with tools')
     if schema is None:
         raise BadRequest('`json_mode = "tool"` needs an `output_schema`')
     respond = Tool(RESPOND, _DESCRIPTION, schema.value)
     return Asked("off", ToolConfig((respond,), choice=Specific(RESPOND)), by_tool=True)
+
+
+def ask(
+    task: Task,
+    function: FunctionSpec,
+    settings: Sampling,
+    *,
+    system: str | None,
+    messages: Sequence[Message],
+) -> tuple[ModelRequest, bool]:
+    """The request of one model call of a variant, and whether ``as_text`` is due on its answer.
+
+    The task's parameters win over the settings'. Raise BadRequest for a JSON mode that cannot be.
+    """
+    params = task.params.over(settings.params())
+    asked = prepare(params.json_mode, function.type, task.output_schema, task.tools)
+    request = ModelRequest(
+        messages=tuple(messages),
+        system=system,
+        params=params,
+        tools=asked.tools,
+        json_mode=asked.json_mode,
+        output_schema=task.output_schema.value if task.output_schema else None,
+        function_type=function.type,
+        credentials=task.credentials,
+        variant_extra=settings.extra(),
+        extra=task.extra,
+        cache=task.cache,
+        discriminator=task.discriminator,
+    )
+    # A chat function hides that `respond` was called; a json function reads the arguments itself.
+    return request, asked.by_tool and function.type == "chat"
 
 
 def as_text(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -63,11 +99,4 @@ def chunk_as_text(chunk: Chunk) -> Chunk:
         TextDelta(delta.id, delta.raw_arguments) if isinstance(delta, ToolCallDelta) else delta
         for delta in chunk.content
     )
-    return Chunk(
-        content=content,
-        error=chunk.error,
-        usage=chunk.usage,
-        finish_reason=chunk.finish_reason,
-        raw=chunk.raw,
-        raw_request=chunk.raw_request,
-    )
+    return structs.replace(chunk, content=content)

@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 GROUP = "headrace"
 
-Kind: TypeAlias = Literal["provider", "store", "variant", "optimizer", "evaluator", "transport", "weights"]
+Kind: TypeAlias = Literal[
+    "provider", "store", "variant", "optimizer", "evaluator", "transport", "cache", "object_store", "weights"
+]
 State: TypeAlias = Literal["loaded", "skipped", "failed", "incompatible"]
 
 HOOKS: Mapping[Kind, str] = {
@@ -31,6 +33,8 @@ HOOKS: Mapping[Kind, str] = {
     "optimizer": "headrace_optimizers",
     "evaluator": "headrace_evaluators",
     "transport": "headrace_transports",
+    "cache": "headrace_caches",
+    "object_store": "headrace_object_stores",
     "weights": "headrace_weights",
 }
 

@@ -1,15 +1,50 @@
-"""The sampling keys that tables of model-calling variants share."""
+"""The keys that tables of model-calling variants share: sampling, retries, extra parts of the request."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from pydantic import AfterValidator, BaseModel
 
 from .contracts import FunctionSpec
 from .errors import ConfigError
+from .extras import Extra, ExtraBody, ExtraHeader
+from .retries import Retries
 from .types import JsonMode, Params
 
+T = TypeVar("T", ExtraBody, ExtraHeader)
 
-class Sampling(BaseModel, extra="forbid", frozen=True):
+
+def _entries(kind: type[T], key: str) -> AfterValidator:
+    def check(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for index, table in enumerate(tables):
+            if set(table) not in ({key, "value"}, {key, "delete"}) or table.get("delete", True) is not True:
+                raise ValueError(f"[{index}]: give `{key}` and `value`, or `{key}` and `delete = true`, found {table}")
+            try:
+                msgspec.convert(table, kind)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"[{index}]: {error}") from None
+        return tables
+
+    return AfterValidator(check)
+
+
+class ExtraKeys(BaseModel, extra="forbid", frozen=True):
+    """``extra_body`` and ``extra_headers``, wherever the configuration has them (config spec 15)."""
+
+    extra_body: Annotated[list[dict[str, Any]], _entries(ExtraBody, "pointer")] = []
+    extra_headers: Annotated[list[dict[str, Any]], _entries(ExtraHeader, "name")] = []
+
+    def extra(self) -> Extra:
+        """The entries, ready to apply."""
+        return Extra(
+            msgspec.convert(self.extra_body, tuple[ExtraBody, ...]),
+            msgspec.convert(self.extra_headers, tuple[ExtraHeader, ...]),
+        )
+
+
+class Sampling(ExtraKeys, extra="forbid", frozen=True):
     """To be inherited by a variant's settings. A request's own parameters win over these."""
 
     temperature: float | None = None
@@ -23,6 +58,7 @@ class Sampling(BaseModel, extra="forbid", frozen=True):
     thinking_budget_tokens: int | None = None
     verbosity: str | None = None
     json_mode: JsonMode | None = None
+    retries: Retries = Retries()
 
     def params(self) -> Params:
         """What is said here, as parameters of a request."""

@@ -9,18 +9,10 @@ import msgspec
 
 from .contracts import FunctionSpec
 from .errors import BadRequest
+from .exchange import InferenceRequest
+from .media import File
 from .schemas import Schema
-from .types import (
-    Block,
-    CheckedToolCall,
-    ContentBlock,
-    InferenceRequest,
-    Specific,
-    Tool,
-    ToolCall,
-    ToolConfig,
-    ToolResult,
-)
+from .types import Block, CheckedToolCall, ContentBlock, Specific, Tool, ToolCall, ToolConfig, ToolResult
 
 
 def configure(request: InferenceRequest, function: FunctionSpec, known: Mapping[str, Tool]) -> ToolConfig | None:
@@ -61,7 +53,7 @@ def check(blocks: Sequence[Block], config: ToolConfig | None) -> tuple[ContentBl
     return tuple(
         _checked(block, offered) if isinstance(block, ToolCall) else block
         for block in blocks
-        if not isinstance(block, ToolResult)  # never in an answer
+        if not isinstance(block, (ToolResult, File))  # never in an answer
     )
 
 

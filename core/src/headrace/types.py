@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
-from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType, structs
+
+from .extras import Extra
+from .media import File
 
 Role: TypeAlias = Literal["user", "assistant"]
 FunctionType: TypeAlias = Literal["chat", "json"]
 FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length", "tool_call", "content_filter", "unknown"]
 JsonMode: TypeAlias = Literal["off", "on", "strict", "tool"]
 ServiceTier: TypeAlias = Literal["auto", "default", "priority", "flex"]
+ApiType: TypeAlias = Literal["chat_completions", "responses", "embeddings", "other"]
+CacheMode: TypeAlias = Literal["off", "on", "read_only", "write_only"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 
 # -- content ----------------------------------------------------------------------------------------------
@@ -82,8 +86,8 @@ class Unknown(Struct, frozen=True, tag="unknown", omit_defaults=True):
     provider_name: str | None = None
 
 
-Block: TypeAlias = Text | ToolCall | ToolResult | Thought | Unknown
-InputBlock: TypeAlias = Text | Template | RawText | ToolCall | ToolResult | Thought | Unknown
+Block: TypeAlias = Text | ToolCall | ToolResult | Thought | File | Unknown
+InputBlock: TypeAlias = Text | Template | RawText | ToolCall | ToolResult | Thought | File | Unknown
 ContentBlock: TypeAlias = Text | CheckedToolCall | Thought | Unknown
 
 
@@ -129,6 +133,28 @@ class Tool(Struct, frozen=True):
     strict: bool = False
 
 
+class CustomTool(Struct, frozen=True, omit_defaults=True):
+    """An OpenAI custom tool: its calls carry free text, or text of a grammar, instead of JSON."""
+
+    name: str
+    description: str | None = None
+    format: dict[str, Any] | None = None
+
+
+class ToolScope(Struct, frozen=True, omit_defaults=True):
+    """The model, and perhaps the one provider of it, that a provider tool is for."""
+
+    model_name: str
+    provider_name: str | None = None
+
+
+class ProviderTool(Struct, frozen=True, omit_defaults=True):
+    """A tool of the upstream's own, in its dialect; without ``scope`` for every provider."""
+
+    tool: dict[str, Any]
+    scope: ToolScope | None = None
+
+
 class Specific(Struct, frozen=True):
     """The choice of exactly one tool, by the name the model knows."""
 
@@ -138,13 +164,26 @@ class Specific(Struct, frozen=True):
 ToolChoice: TypeAlias = Literal["none", "auto", "required"] | Specific
 
 
-class ToolConfig(Struct, frozen=True):
-    """The tools of one inference. ``allowed`` is None unless the caller gave an explicit list."""
+class ToolConfig(Struct, frozen=True, omit_defaults=True):
+    """The tools of one inference.
 
-    tools: tuple[Tool, ...]
+    ``allowed`` (names the model knows) is None unless the caller gave an explicit list; ``tools`` then still holds
+    all, for providers that can be told of both, and ``offered`` the ones that may be called.
+    """
+
+    tools: tuple[Tool, ...] = ()
     choice: ToolChoice = "auto"
     parallel: bool | None = None
     allowed: tuple[str, ...] | None = None
+    custom: tuple[CustomTool, ...] = ()
+    provider_tools: tuple[ProviderTool, ...] = ()
+
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """The function tools that the model may call."""
+        if self.allowed is None:
+            return self.tools
+        return tuple(tool for tool in self.tools if tool.name in self.allowed)
 
 
 class Params(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -169,11 +208,33 @@ class Params(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
         return structs.replace(defaults, **said) if said else defaults
 
 
+class CacheOptions(Struct, frozen=True, omit_defaults=True):
+    """Whether a model call may be answered from the cache (no older than ``max_age_s``), or be kept in it."""
+
+    enabled: CacheMode = "off"
+    max_age_s: int | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether to look there first."""
+        return self.enabled in ("on", "read_only")
+
+    @property
+    def writes(self) -> bool:
+        """Whether to keep the answer."""
+        return self.enabled in ("on", "write_only")
+
+
 # -- a model's call ---------------------------------------------------------------------------------------
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):
-    """What a provider is asked, in no dialect. ``json_mode`` here is already resolved (never ``tool``)."""
+    """What a provider is asked, in no dialect. ``json_mode`` here is already resolved (never ``tool``).
+
+    ``extra`` is for ``extras.apply_body`` and ``extras.apply_headers``: a provider gets the entries that concern it,
+    all in order. Before that, ``extra`` is the request's and ``variant_extra`` the variant's, as the configuration of
+    a provider has its place between them. ``discriminator`` keeps equal calls of one inference apart in the cache.
+    """
 
     messages: tuple[Message, ...]
     system: str | None = None
@@ -183,6 +244,10 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     output_schema: dict[str, Any] | None = None
     function_type: FunctionType = "chat"
     credentials: Mapping[str, str] = {}
+    variant_extra: Extra = Extra()
+    extra: Extra = Extra()
+    cache: CacheOptions = CacheOptions()
+    discriminator: str = ""
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -196,11 +261,15 @@ class Usage(Struct, frozen=True, omit_defaults=True):
 
 
 class ModelResponse(Struct, frozen=True, kw_only=True):
-    """A provider's whole answer, with the bytes that went out and came in (as text) for the record."""
+    """A provider's whole answer, with the bytes that went out and came in (as text) for the record.
+
+    ``raw_usage`` is the upstream's own account of tokens, as it wrote it.
+    """
 
     output: tuple[Block, ...]
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None
+    raw_usage: Any = UNSET
     raw_request: str = ""
     raw_response: str = ""
 
@@ -253,6 +322,7 @@ class Chunk(Struct, frozen=True, kw_only=True):
     content: tuple[Delta, ...] = ()
     error: str | None = None
     usage: Usage | None = None
+    raw_usage: Any = UNSET
     finish_reason: FinishReason | None = None
     raw: str = ""
     raw_request: str | None = None
@@ -268,6 +338,8 @@ class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     input: EmbeddingInput
     dimensions: int | None = None
     credentials: Mapping[str, str] = {}
+    extra: Extra = Extra()
+    cache: CacheOptions = CacheOptions()
 
 
 class EmbeddingResponse(Struct, frozen=True, kw_only=True):
@@ -275,55 +347,6 @@ class EmbeddingResponse(Struct, frozen=True, kw_only=True):
 
     embeddings: tuple[tuple[float, ...], ...]
     usage: Usage = Usage()
+    raw_usage: Any = UNSET
     raw_request: str = ""
     raw_response: str = ""
-
-
-# -- an inference -----------------------------------------------------------------------------------------
-
-
-class InferenceRequest(Struct, frozen=True, kw_only=True):
-    """One call of a function, or of a model directly (exactly one of the two names)."""
-
-    input: Input
-    function_name: str | None = None
-    model_name: str | None = None
-    episode_id: UUID | None = None
-    variant_name: str | None = None
-    params: Params = Params()
-    dryrun: bool = False
-    internal: bool = False
-    tags: Mapping[str, str] = {}
-    allowed_tools: tuple[str, ...] | None = None
-    additional_tools: tuple[Tool, ...] = ()
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    output_schema: dict[str, Any] | None = None
-    credentials: Mapping[str, str] = {}
-
-
-class InferenceResponse(Struct, frozen=True, kw_only=True):
-    """The answer; ``output`` is content blocks for a chat function, ``JsonOutput`` for a json function."""
-
-    inference_id: UUID
-    episode_id: UUID
-    variant_name: str
-    output: Output
-    usage: Usage
-    finish_reason: FinishReason | None = None
-
-
-class InferenceChunk(Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer; ``raw`` is set (perhaps empty) for json functions. The last one has ``usage``.
-
-    One with ``error`` holds nothing else: a piece of the upstream's could not be read, and the stream goes on.
-    """
-
-    inference_id: UUID
-    episode_id: UUID
-    variant_name: str
-    content: tuple[Delta, ...] = ()
-    error: str | None = None
-    raw: str | None = None
-    usage: Usage | None = None
-    finish_reason: FinishReason | None = None

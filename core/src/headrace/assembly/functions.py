@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import FunctionTable, Tables
 from ..contracts import Evaluator, FunctionSpec, Store, Templated, Variant, VariantServices
-from ..errors import HeadraceError, StoreError
+from ..errors import ConfigError, HeadraceError, StoreError
 from ..experiments import Experiment
 from ..files import File
 from ..functions import Function
@@ -106,6 +106,7 @@ class Functions:
             embedding_model=self._models.embedding_model,
             prompts=self._prompts,
             nearest=self._nearest,
+            variant=self._no_variant,
         )
         own = {key: value for key, value in table.items() if key not in _OWN_KEYS}
         weight = table.get("weight")
@@ -114,6 +115,9 @@ class Functions:
         built: Variant | None = self._parts.build("variant", where, own, services=services)
         self._parts.own(built)
         return built
+
+    def _no_variant(self, name: str, timeout_s: float | None) -> Variant:
+        raise ConfigError(f"Unknown candidate variant: {name}")
 
     async def _nearest(
         self, function_name: str, variant_name: str, embedding: Sequence[float], k: int

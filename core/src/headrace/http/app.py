@@ -9,16 +9,15 @@ import msgspec
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import StoreError
 from ..gateway import Gateway
-from .datasets import DatasetRoutes
-from .errors import answers, native_body, openai_body
-from .native import Native
-from .openai import OpenAI
+from . import datasets, native, openai
+from .errors import native_body
+from .routing import Route
 
 _VERSION_HEADER = "x-tensorzero-gateway-version"
 
@@ -27,21 +26,11 @@ def create_app(
     gateway: Gateway, *, base_path: str = "/", max_body_bytes: int = 100 * 1024 * 1024, owns_gateway: bool = True
 ) -> ASGIApp:
     """An app for any ASGI server. It opens and closes the gateway with the server's lifespan, if it owns it."""
-    native, openai = Native(gateway, max_body_bytes), OpenAI(gateway, max_body_bytes)
-    datasets, status = DatasetRoutes(gateway, max_body_bytes), Status(gateway)
-    ours, theirs = answers(native_body), answers(openai_body)
     routes = [
-        _Route("/inference", ours(native.inference), methods=["POST"]),
-        _Route("/openai/v1/chat/completions", theirs(openai.chat_completions), methods=["POST"]),
-        _Route("/feedback", ours(native.feedback), methods=["POST"]),
-        _Route("/openai/v1/embeddings", theirs(openai.embeddings), methods=["POST"]),
-        _Route("/status", ours(status.status), methods=["GET"]),
-        _Route("/health", ours(status.health), methods=["GET"]),
-        _Route("/metrics", ours(status.metrics), methods=["GET"]),
-        _Route("/v1/datasets/{dataset_name}/from_inferences", ours(datasets.from_inferences), methods=["POST"]),
-        _Route("/v1/datasets/{dataset_name}/list_datapoints", ours(datasets.list_datapoints), methods=["POST"]),
-        _Route("/v1/datasets/{dataset_name}/get_datapoints", ours(datasets.get_datapoints), methods=["POST"]),
-        _Route("/internal/datasets", ours(datasets.datasets), methods=["GET"]),
+        *native.routes(gateway, max_body_bytes),
+        *openai.routes(gateway, max_body_bytes),
+        *datasets.routes(gateway, max_body_bytes),
+        *Status(gateway).routes(),
     ]
 
     @asynccontextmanager
@@ -57,21 +46,19 @@ def create_app(
     return _Versioned(router)
 
 
-class _Route(Route):
-    """A route that answers a wrong method with 405, ``Allow`` and nothing else."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.methods and scope["method"] not in self.methods:
-            await Response(status_code=405, headers={"Allow": ", ".join(sorted(self.methods))})(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-
 class Status:
     """What the gateway says of itself."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+
+    def routes(self) -> list[Route]:
+        """The routes that need no key."""
+        return [
+            Route("GET", "/status", self.status, native_body),
+            Route("GET", "/health", self.health, native_body),
+            Route("GET", "/metrics", self.metrics, native_body),
+        ]
 
     async def status(self, request: Request) -> Response:
         """``GET /status``."""

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ..errors import BadRequest, NotSupported
+from ..exchange import InferenceRequest
 from ..feedback import FeedbackRequest
 from ..types import (
-    InferenceRequest,
     Input,
     InputBlock,
     InputMessage,

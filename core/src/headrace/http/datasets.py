@@ -16,8 +16,9 @@ from ..errors import BadRequest, NotFound, NotSupported
 from ..gateway import Gateway
 from ..records import Datapoint
 from ..types import Split
-from .errors import decode, read
+from .errors import decode, native_body, read
 from .native import encode
+from .routing import Route
 
 
 class _FromInferencesBody(Struct):
@@ -154,3 +155,14 @@ def _first(*values: int | None) -> int | None:
 
 def _json(body: dict[str, Any]) -> Response:
     return Response(encode(body), media_type="application/json")
+
+
+def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:
+    """The routes of this surface, frequent ones first."""
+    endpoints = DatasetRoutes(gateway, max_body_bytes)
+    return [
+        Route("POST", "/v1/datasets/{dataset_name}/from_inferences", endpoints.from_inferences, native_body),
+        Route("POST", "/v1/datasets/{dataset_name}/list_datapoints", endpoints.list_datapoints, native_body),
+        Route("POST", "/v1/datasets/{dataset_name}/get_datapoints", endpoints.get_datapoints, native_body),
+        Route("GET", "/internal/datasets", endpoints.datasets, native_body),
+    ]

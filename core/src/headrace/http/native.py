@@ -10,10 +10,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..exchange import InferenceChunk, InferenceResponse
 from ..gateway import Gateway
-from ..types import InferenceChunk, InferenceResponse, JsonOutput, Usage
+from ..types import JsonOutput, Usage
 from . import bodies
 from .errors import decode, native_body, read
+from .routing import Route
 from .sse import EventStream
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -85,3 +87,12 @@ class Native:
         body = decode(bodies.feedback, await read(request, self._max_body_bytes))
         id_ = await self._gateway.feedback.give(bodies.to_feedback(body))
         return Response(encode({"feedback_id": id_}), media_type="application/json")
+
+
+def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:
+    """The routes of this surface, frequent ones first."""
+    endpoints = Native(gateway, max_body_bytes)
+    return [
+        Route("POST", "/inference", endpoints.inference, native_body),
+        Route("POST", "/feedback", endpoints.feedback, native_body),
+    ]

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import BadRequest
+from ..exchange import InferenceChunk, InferenceResponse
 from ..functions import text_of
 from ..gateway import Gateway
 from ..types import (
@@ -22,8 +23,6 @@ from ..types import (
     Delta,
     EmbeddingRequest,
     FinishReason,
-    InferenceChunk,
-    InferenceResponse,
     JsonOutput,
     Text,
     TextDelta,
@@ -33,6 +32,7 @@ from ..types import (
 from .errors import decode, openai_body, read
 from .native import encode
 from .openai_bodies import EmbeddingsBody, chat, embeddings, to_request
+from .routing import Route
 from .sse import EventStream
 
 log = logging.getLogger(__name__)
@@ -225,3 +225,12 @@ async def _events(
                     "usage": _usage(chunk.usage) if chunk.usage is not None and with_usage else None,
                 }
             )
+
+
+def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:
+    """The routes of this surface, frequent ones first."""
+    endpoints = OpenAI(gateway, max_body_bytes)
+    return [
+        Route("POST", "/openai/v1/chat/completions", endpoints.chat_completions, openai_body),
+        Route("POST", "/openai/v1/embeddings", endpoints.embeddings, openai_body),
+    ]

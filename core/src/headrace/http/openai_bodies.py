@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct, field
 
 from ..errors import BadRequest, NotSupported
-from ..types import EmbeddingInput, InferenceRequest, JsonMode, Params, ServiceTier, Specific, Tool, ToolChoice
+from ..exchange import InferenceRequest
+from ..types import EmbeddingInput, JsonMode, Params, ServiceTier, Specific, Tool, ToolChoice
 from .openai_messages import OpenAIMessage, to_input
 
 log = logging.getLogger(__name__)
