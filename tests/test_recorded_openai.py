@@ -11,17 +11,23 @@ import pytest
 from headrace.conformance.provider import HELLO
 from headrace.conformance.script import Script, services
 from headrace.errors import ProviderError, RateLimited
+from headrace.media import File
 from headrace.transport import Reply
 from headrace.types import (
     Block,
     Chunk,
     EmbeddingRequest,
+    Message,
+    ModelRequest,
     Text,
     TextDelta,
     Thought,
     ThoughtDelta,
+    Tool,
     ToolCall,
     ToolCallDelta,
+    ToolConfig,
+    ToolResult,
     Usage,
 )
 from headrace_openai import OpenAI, Settings
@@ -55,15 +61,64 @@ STREAMS = {
 WHOLE = {name: case for name, case in CASES.items() if name not in {*ERRORS, *EMBEDDINGS, *STREAMS}}
 
 
+# What was asked, where the recording client asked it as a gateway could: a refused body was wrong on purpose.
+CHATS = {
+    name: case for name, case in CASES.items() if name.startswith("openai/chat_") and name != "openai/chat_error_400"
+}
+
+
 def cases(of: dict[str, dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", of.values(), ids=of.keys())
 
 
 def replaying(case: dict[str, Any], *, piece: int = 7) -> OpenAI:
+    return replaying_and_seen(case, piece=piece)[0]
+
+
+def replaying_and_seen(case: dict[str, Any], *, piece: int = 7) -> tuple[OpenAI, Script]:
     response = case["response"]
     body = response["body"] if isinstance(response["body"], str) else json.dumps(response["body"], ensure_ascii=False)
     script = Script(Reply(response["status"], response["headers"], body.encode()), piece=piece)
-    return OpenAI(Settings(model_name="m", api_key_location="none"), services(script))
+    return OpenAI(Settings(model_name="m", api_key_location="none"), services(script)), script
+
+
+def neutral(body: dict[str, Any]) -> ModelRequest:
+    """The request that a recorded one would have been, had it come to a gateway."""
+    system = [message["content"] for message in body["messages"] if message["role"] == "system"]
+    turns = tuple(turn(message) for message in body["messages"] if message["role"] != "system")
+    functions = [tool["function"] for tool in body.get("tools", ())]
+    tools = tuple(Tool(each["name"], each.get("description", ""), each["parameters"]) for each in functions)
+    return ModelRequest(
+        messages=turns, system=system[0] if system else None, tools=ToolConfig(tools) if tools else None
+    )
+
+
+def turn(message: dict[str, Any]) -> Message:
+    if message["role"] == "tool":
+        return Message("user", (ToolResult(message["tool_call_id"], "f", message["content"]),))
+    content = message.get("content") or []
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or ()]
+    blocks = [*map(block, parts), *(ToolCall(id_, each["name"], each["arguments"]) for id_, each in calls)]
+    return Message(message["role"], tuple(blocks))
+
+
+def block(part: dict[str, Any]) -> Block:
+    if part["type"] == "text":
+        return Text(part["text"])
+    if part["type"] == "image_url":
+        return File(source_url=part["image_url"]["url"])
+    mime, _, data = part["file"]["file_data"].removeprefix("data:").partition(";base64,")
+    return File(mime, data, filename=part["file"]["filename"])
+
+
+def said(message: dict[str, Any]) -> dict[str, Any]:
+    """A recorded message without what clients may say in two ways: nulls, and a lone text as a list."""
+    kept = {name: value for name, value in message.items() if value is not None}
+    content = kept.get("content")
+    if isinstance(content, list) and [part["type"] for part in content] == ["text"]:
+        kept["content"] = content[0]["text"]
+    return kept
 
 
 def kinds(blocks: tuple[Block, ...]) -> list[str]:
@@ -113,6 +168,22 @@ async def test_a_whole_answer_is_read_as_expected(case: dict[str, Any]) -> None:
     assert response.finish_reason == case["expected"]["finish"]
     assert tokens(response.usage) == expected_tokens(case)
     assert json.loads(response.raw_response) == case["response"]["body"]
+    assert response.raw_usage == case["response"]["body"]["usage"]
+
+
+@cases(CHATS)
+async def test_a_request_goes_out_with_the_messages_and_tools_of_the_recorded_one(case: dict[str, Any]) -> None:
+    recorded = case["request"]["body"]
+    provider, script = replaying_and_seen(case)
+    try:
+        await provider.complete(neutral(recorded))
+    except ProviderError:
+        assert "error" in case["expected"] or case in STREAMS.values()
+    sent = json.loads(script.calls[0].body)
+    assert sent["messages"] == [said(message) for message in recorded["messages"]]
+    assert [tool["function"]["name"] for tool in sent.get("tools", ())] == [
+        tool["function"]["name"] for tool in recorded.get("tools", ())
+    ]
 
 
 @cases(STREAMS)

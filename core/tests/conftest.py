@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from headrace import Answer, Factory, Provider, Services, Store, Task, Variant, plugins
 from headrace.assembly import Assembly
@@ -38,23 +39,26 @@ class Part(BaseModel, extra="forbid", frozen=True):
     garbled_at: int | None = None
     bug: bool = False
     slow_s: float = 0
+    pause_s: float = 0
 
 
 class Scripted:
-    """A provider that plays its part; ``asked`` collects the requests of one process' providers."""
+    """A provider that plays its part; ``asked`` are the requests it got."""
 
     def __init__(self, part: Part, services: Services) -> None:
         self._part = part
+        self.asked: list[ModelRequest] = []
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
         """Say everything at once."""
-        await self._perhaps_fail()
+        await self._perhaps_fail(request)
         return ModelResponse(
             output=(
                 Text("".join(self._part.says)),
                 *(ToolCall("c1", name, arguments) for name, arguments in self._part.calls.items()),
             ),
             usage=Usage(input_tokens=3, output_tokens=len(self._part.says)),
+            raw_usage={"said": len(self._part.says)},
             finish_reason="stop",
             raw_request="asked",
             raw_response="said",
@@ -62,7 +66,7 @@ class Scripted:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
         """Say it word by word; usage comes with the last piece."""
-        await self._perhaps_fail()
+        await self._perhaps_fail(request)
         yield Chunk(raw_request="asked")
         for index, text in enumerate(self._part.says):
             if index == self._part.fail_after:
@@ -70,12 +74,19 @@ class Scripted:
             if index == self._part.garbled_at:
                 yield Chunk(error="Error parsing chunk", raw="garbled")
             yield Chunk(content=(TextDelta("0", text),), raw=text)
+            await anyio.sleep(self._part.pause_s)
         for name, arguments in self._part.calls.items():
             yield Chunk(content=(ToolCallDelta("c1", name, ""),))
             yield Chunk(content=(ToolCallDelta("c1", None, arguments),))
-        yield Chunk(usage=Usage(input_tokens=3, output_tokens=len(self._part.says)), finish_reason="stop")
+        yield Chunk(
+            usage=Usage(input_tokens=3, output_tokens=len(self._part.says)),
+            raw_usage={"said": len(self._part.says)},
+            finish_reason="stop",
+            raw="end",
+        )
 
-    async def _perhaps_fail(self) -> None:
+    async def _perhaps_fail(self, request: ModelRequest) -> None:
+        self.asked.append(request)
         await anyio.sleep(self._part.slow_s)
         if self._part.bug:
             raise KeyError("oops")
@@ -112,7 +123,7 @@ class Buggy:
 def registry() -> Registry:
     """Every installed plugin, the provider ``scripted`` and the variant ``buggy``."""
     found = plugins.load()
-    offer: Factory[Provider] = Factory("scripted", Part, Scripted)
+    offer: Factory[Provider] = Factory("scripted", Part, Scripted, shorthand=lambda rest: {"says": [rest]})
     buggy: Factory[Variant] = Factory("buggy", Nothing, Buggy)
     plugin = Plugin(name="scripted", distribution="tests", version="0", state="loaded")
     found.add(plugin, [("provider", offer), ("variant", buggy)])
@@ -128,6 +139,16 @@ class Opened:
     def __init__(self, assembly: Assembly) -> None:
         self.assembly = assembly
         self.gateway = assembly.gateway()
+
+    def asked(self, model: str = "m") -> list[ModelRequest]:
+        """What the first provider of a model has been asked so far."""
+        provider = self.assembly.models.routed(model).routes[0].provider
+        assert isinstance(provider, Scripted)
+        return provider.asked
+
+    async def settled(self) -> None:
+        """Return when nothing is being written behind an answer's back."""
+        await anyio.wait_all_tasks_blocked()
 
     @property
     def store(self) -> Store:

@@ -49,6 +49,24 @@ UNKNOWN = {
     "functions.f.experimentation.x": CHAT + 'experimentation = { type = "static", candidate_variants = [], x = 1 }',
     "metrics.m.x": '[metrics.m]\ntype = "float"\noptimize = "max"\nlevel = "inference"\nx = 1',
     "headrace.x": "[headrace]\nx = 1",
+    "headrace.files.x": "[headrace.files]\nx = 1",
+    "gateway.auth.x": "[gateway.auth]\nenabled = false\nx = 1",
+    "gateway.auth.cache.x": "[gateway.auth]\nenabled = false\ncache.x = 1",
+    "gateway.cache.x": "[gateway.cache]\nx = 1",
+    "gateway.export.x": "[gateway.export]\nx = 1",
+    "gateway.export.otlp.traces.x": "[gateway.export.otlp.traces]\nx = 1",
+    "gateway.metrics.x": "[gateway.metrics]\nx = 1",
+    "gateway.relay.x": "[gateway.relay]\nx = 1",
+    "gateway.template_filesystem_access.x": "[gateway.template_filesystem_access]\nx = 1",
+    "clickhouse.x": "[clickhouse]\nx = 1",
+    "autopilot.x": "[autopilot]\nx = 1",
+    "object_storage.x": '[object_storage]\ntype = "disabled"\nx = 1',
+    "provider_types.x": "[provider_types.x]",
+    "provider_types.aws_bedrock": "[provider_types.aws_bedrock]",
+    "evaluations.e.x": CHAT + '[evaluations.e]\ntype = "inference"\nfunction_name = "f"\nx = 1',
+    "models.m.timeouts.x": model('["p"]', "p") + "[models.m.timeouts]\nx = 1",
+    "models.m.providers.p.timeouts.streaming.x": model('["p"]', "p") + "timeouts.streaming.x = 1",
+    "functions.f.variants.v.timeouts.x": CHAT.replace("{}", '{ v = { type = "y", timeouts = { x = 1 } } }'),
     "headrace.splits.x": "[headrace.splits]\nx = 1",
 }
 
@@ -91,6 +109,17 @@ MISSING = {
     "models.m.routing": "[models.m]\nproviders = {}",
     "models.m.providers": '[models.m]\nrouting = ["p"]',
     "gateway.observability.batch_writes.enabled": "[gateway.observability]\nbatch_writes = {}",
+    "gateway.auth.enabled": "[gateway]\nauth = {}",
+    "object_storage.type": "[object_storage]",
+    "provider_types.openai.defaults.api_key_location": "[provider_types.openai.defaults]",
+    "provider_types.gcp_vertex_gemini.defaults.credential_location": (
+        '[provider_types.gcp_vertex_gemini.defaults]\napi_key_location = "sdk"'
+    ),
+    "provider_types.fireworks.sft.account_id": "[provider_types.fireworks.sft]",
+    "provider_types.gcp_vertex_gemini.batch.output_uri_prefix": (
+        '[provider_types.gcp_vertex_gemini.batch]\nstorage_type = "cloud_storage"\ninput_uri_prefix = "gs://x"'
+    ),
+    "evaluations.e.function_name": '[evaluations.e]\ntype = "inference"',
 }
 
 
@@ -123,7 +152,6 @@ def test_one_table_may_have_several_faults() -> None:
         "models.m: `routing` names a provider twice: ['a', 'a', 'tensorzero::b']",
         "models.m: Provider name cannot start with 'tensorzero::': tensorzero::b",
         "models.m: `routing` contains provider `a` that does not exist in `providers`",
-        "models.m: `routing` contains provider `a` that does not exist in `providers`",
         "models.m: `routing` contains provider `tensorzero::b` that does not exist in `providers`",
         "models.m: Provider c is not listed in routing",
     )
@@ -148,6 +176,12 @@ def test_problems_gather_at_their_keys_and_keep_texts_that_name_their_own() -> N
 def named(kind: str, name: str) -> str:
     return {
         "function": f'[functions."{name}"]\ntype = "chat"\nvariants = {{}}',
+        "namespace": f'{CHAT}[functions.f.experimentation]\ntype = "uniform"\n'
+        f'[functions.f.experimentation.namespaces."{name}"]\ntype = "uniform"',
+        "variant namespace": f'[functions.f]\ntype = "chat"\nvariants.v = {{ type = "x", namespace = "{name}" }}',
+        "model namespace": model('["p"]', "p").replace("[models.m.p", f'namespace = "{name}"\n[models.m.p', 1),
+        "embedding provider": f'[embedding_models.m]\nrouting = ["{name}"]\nproviders = {{}}',
+        "evaluation": f'{CHAT}[evaluations."{name}"]\ntype = "inference"\nfunction_name = "f"',
         "variant": f'[functions.f]\ntype = "chat"\n[functions.f.variants."{name}"]\ntype = "x"',
         "evaluator": f'{CHAT}[functions.f.evaluators."{name}"]\ntype = "x"',
         "model": f'[models."{name}"]\nrouting = ["p"]\nproviders.p.type = "echo"',
@@ -161,7 +195,16 @@ def named(kind: str, name: str) -> str:
     ("kind", "name", "complaint"),
     [
         ("function", "tensorzero::f", "User-defined function name cannot start with 'tensorzero::': tensorzero::f"),
+        ("function", "headrace::f", "User-defined function name cannot start with 'headrace::': headrace::f"),
         ("variant", "tensorzero::v", "Variant name cannot start with 'tensorzero::'"),
+        ("model", "headrace::m", "Model name 'headrace::m' contains a reserved prefix"),
+        ("metric", "headrace::m", "Metric name 'headrace::m' is not allowed"),
+        ("embedding provider", "tensorzero::p", "Provider name cannot start with 'tensorzero::'"),
+        ("evaluation", "a::b", "Evaluation name cannot contain '::': a::b"),
+        ("namespace", "tensorzero::n", "Namespace name cannot start with 'tensorzero::'"),
+        ("namespace", "", "Namespace name cannot be empty"),
+        ("variant namespace", "headrace::n", "Namespace name cannot start with 'headrace::'"),
+        ("model namespace", "tensorzero::n", "Namespace name cannot start with 'tensorzero::'"),
         ("evaluator", "a::b", "Evaluator name cannot contain '::': a::b"),
         ("model", "tensorzero::m", "Failed to load models: Model name 'tensorzero::m' contains a reserved prefix"),
         ("model", "openai::gpt", "Model name 'openai::gpt' contains a reserved prefix"),
@@ -191,6 +234,10 @@ def test_reserved_names_are_refused(kind: str, name: str, complaint: str) -> Non
         ("model", "openaiish::x"),
         ("provider", "openai::p"),
         ("evaluator", "a:b"),
+        ("namespace", "mine::n"),
+        ("variant namespace", "n"),
+        ("model namespace", "n"),
+        ("evaluation", "a:b"),
         ("metric", "a-B_9.c:d/e"),
         ("metric", "comments"),
     ],
@@ -256,7 +303,7 @@ def test_either_way_of_writing_is_fine(lines: str) -> None:
     assert (batch.flush_interval_ms, batch.max_rows, batch.write_queue_capacity) == (100, 1000, None)
 
 
-@pytest.mark.parametrize("key", ["flush_interval_ms", "max_rows", "write_queue_capacity"])
+@pytest.mark.parametrize("key", ["flush_interval_ms", "max_rows", "max_rows_postgres", "write_queue_capacity"])
 def test_a_batch_of_nothing_is_refused(key: str) -> None:
     [problem] = problems(observability(f"async_writes = false\nbatch_writes = {{ enabled = true, {key} = 0 }}"))
     assert problem.startswith(f"gateway.observability.batch_writes.{key}: ")
@@ -283,10 +330,8 @@ def test_routing_keeps_its_order() -> None:
     assert loads(model('["b", "a"]', "a", "b")).tables.models["m"].routing == ["b", "a"]
 
 
-def test_an_embedding_models_routing_must_exist() -> None:
-    assert problems(model('["b"]', "a", kind="embedding_models")) == (
-        "embedding_models.m: `routing` contains provider `b` that does not exist in `providers`",
-    )
+def test_an_embedding_models_routing_is_found_out_by_requests() -> None:
+    assert loads(model('["b"]', "a", kind="embedding_models")).tables.embedding_models["m"].routing == ["b"]
 
 
 # -- functions (config spec 11.1) -------------------------------------------------------------------------
@@ -298,8 +343,9 @@ FILE = '{ __tensorzero_remapped_path = "s", __data = "{}" }'
     ("text", "complaint"),
     [
         (CHAT + f"output_schema = {FILE}", "`output_schema` belongs to json functions"),
-        (JSON + 'tools = ["t"]', "`tools` and `parallel_tool_calls` belong to chat functions"),
-        (JSON + "parallel_tool_calls = false", "`tools` and `parallel_tool_calls` belong to chat functions"),
+        (JSON + 'tools = ["t"]', "`tools`: for chat functions only"),
+        (JSON + "parallel_tool_calls = false", "`parallel_tool_calls`: for chat functions only"),
+        (JSON + 'tool_choice = "auto"\ntools = []', "`tools`, `tool_choice`: for chat functions only"),
         *(
             (
                 CHAT + f"{role}_schema = {FILE}\nschemas.{role}.path = {FILE}",
@@ -313,7 +359,7 @@ FILE = '{ __tensorzero_remapped_path = "s", __data = "{}" }'
             "`experimentation` and a variant's `weight` cannot be combined",
         ),
     ],
-    ids=["output-schema", "tools", "parallel", "system", "user", "assistant", "weight"],
+    ids=["output-schema", "tools", "parallel", "choice", "system", "user", "assistant", "weight"],
 )
 def test_a_function_cannot_have_both(text: str, complaint: str) -> None:
     [problem] = problems(text)
@@ -327,36 +373,6 @@ def test_a_tool_choice_is_taken(choice: str) -> None:
 
 def test_another_tool_choice_is_refused() -> None:
     assert problems(CHAT + 'tool_choice = "maybe"')[0].startswith("functions.f.tool_choice")
-
-
-# -- experimentation (config spec 16) ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("candidates", ['["a", "b"]', "{ a = 0.9, b = 1 }"], ids=["list", "weights"])
-def test_a_static_experiment_is_taken(candidates: str) -> None:
-    text = (
-        CHAT + f'experimentation = {{ type = "static", candidate_variants = {candidates}, fallback_variants = ["c"] }}'
-    )
-    experimentation = loads(text).tables.functions["f"].experimentation
-    assert experimentation is not None
-    assert list(experimentation.candidate_variants) == ["a", "b"]
-    assert experimentation.fallback_variants == ["c"]
-
-
-@pytest.mark.parametrize(
-    ("table", "key"),
-    [
-        ('{ candidate_variants = ["a"] }', "type"),
-        ('{ type = "static" }', "candidate_variants"),
-        ('{ type = "dynamic", candidate_variants = ["a"] }', "type"),
-        ('{ type = "static", candidate_variants = { a = inf } }', "candidate_variants"),
-        ('{ type = "static", candidate_variants = { a = nan } }', "candidate_variants"),
-        ('{ type = "static", candidate_variants = ["a"], fallback_variants = "b" }', "fallback_variants"),
-    ],
-    ids=["no-type", "no-candidates", "unknown-type", "infinite", "nan", "fallback"],
-)
-def test_another_experiment_is_refused(table: str, key: str) -> None:
-    assert problems(f"{CHAT}experimentation = {table}")[0].startswith(f"functions.f.experimentation.{key}")
 
 
 # -- headrace ---------------------------------------------------------------------------------------------

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncGenerator
 from typing import ClassVar
 
 import pytest
+from headrace import Provider, Services
+from headrace.conformance.provider import ProviderConformance
 from headrace.conformance.script import Broken, Script, SetClock, services
 from headrace.conformance.suite import Suite, needs
 from headrace.errors import ConfigError, Unreachable
 from headrace.transport import Call, Reply
+from headrace.types import Chunk, ModelRequest, ModelResponse, Text
 
 
 class Promises(Suite):
@@ -120,3 +125,52 @@ def test_services_know_no_other_secrets_than_they_were_given() -> None:
     assert lent.secret("env::KEY").reveal({}) == "sk-test"
     with pytest.raises(ConfigError, match="`HOME` is missing"):
         lent.secret("env::HOME")
+
+
+# -- a provider that leaves things out --------------------------------------------------------------------
+
+
+class Deaf:
+    """Hears text alone, and says nothing of the rest."""
+
+    def __init__(self, lent: Services) -> None:
+        self._transport = lent.transport
+
+    async def complete(self, request: ModelRequest) -> ModelResponse:
+        said = [block.text for turn in request.messages for block in turn.content if isinstance(block, Text)]
+        reply = await self._transport.send(Call("http://upstream.invalid/", json.dumps(said).encode()))
+        return ModelResponse(output=(Text(reply.body.decode()),))
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
+        raise AssertionError("not asked")
+        yield Chunk()
+
+
+class _DeafConformance(ProviderConformance):
+    says_hi = b"{}"
+
+    def build(self, services: Services) -> Provider:
+        return Deaf(services)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "test_a_file_is_taken_or_refused",
+        "test_a_provider_tool_is_taken_or_refused",
+        "test_a_custom_tool_is_taken_or_refused",
+        "test_files_reach_the_wire_in_their_declared_form",
+        "test_extra_headers_are_sent_in_place_of_the_providers_own",
+        "test_raw_usage_is_what_the_upstream_said",
+    ],
+)
+async def test_leaving_a_part_of_the_request_out_breaks_a_promise(promise: str) -> None:
+    with pytest.raises(AssertionError):
+        await getattr(_DeafConformance(), promise)()
+
+
+@pytest.mark.anyio
+async def test_ignoring_extra_parts_breaks_a_promise() -> None:
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        await _DeafConformance().test_a_wrong_pointer_is_the_attempts_error_and_nothing_is_sent()

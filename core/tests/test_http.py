@@ -166,7 +166,11 @@ async def test_explicit_nulls_are_as_good_as_absence(client: Any) -> None:
         ),
         ({"function_name": "bad", "variant_name": "a", "input": INPUT}, 500, "All model providers failed to infer"),
         ({"function_name": "bad", "stream": True, "input": INPUT}, 502, "All variants failed with errors: "),
-        ({"function_name": "f", "input": INPUT, "extra_body": [{}]}, 501, "`extra_body` is not supported"),
+        (
+            {"function_name": "f", "input": INPUT, "include_aggregated_response": True},
+            400,
+            "include_aggregated_response is only supported in streaming mode",
+        ),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -312,7 +316,7 @@ async def test_streamed_tool_calls_are_numbered_and_named_once(client: Any) -> N
         ({"stop": "x"}, 400, "stop: "),
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "y"}]}, 400, "tool call id not found: x"),
         ({"nope": 1, "tensorzero::deny_unknown_fields": True}, 400, "`tensorzero::deny_unknown_fields` is set"),
-        ({"tensorzero::extra_body": [{}]}, 501, "`tensorzero::extra_body` is not supported"),
+        ({"tensorzero::extra_body": [{}]}, 400, "tensorzero::extra_body[0]: Object missing required field `pointer`"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0].content[0]: "),
     ],
     ids=lambda value: str(value)[:60],

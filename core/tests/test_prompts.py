@@ -71,6 +71,71 @@ def test_a_long_prompt_is_far_below_the_bound() -> None:
     assert len(render("{% for x in l %}{{ x.a|upper }} {% endfor %}", {"l": [{"a": "word"}] * 10_000})) == 50_000
 
 
+# -- what templates find ----------------------------------------------------------------------------------
+
+INCLUDES = {
+    "part.txt": "[{{ x }}]",
+    "base": "<{% block body %}base{% endblock %}>",
+    "macros": "{% macro twice(a) %}{{ a }}{{ a }}{% endmacro %}",
+    "deep/part.html": "{{ x }}",
+    "chain": "{% include 'part.txt' %}!",
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% include 'part.txt' %}", "[<]"),
+        ("{% include 'chain' %}", "[<]!"),
+        ("{% include ['nope', 'part.txt'] %}", "[<]"),
+        ("{% include 'part.txt' if true else 'nope' %}", "[<]"),
+        ("{% extends 'base' %}{% block body %}{{ super() }}+{% endblock %}", "<base+>"),
+        ("{% import 'macros' as m %}{{ m.twice(x) }}", "<<"),
+        ("{% from 'macros' import twice %}{{ twice(x) }}", "<<"),
+        ("{{ x }}{% include 'deep/part.html' %}", "<&lt;"),
+    ],
+    ids=["include", "chain", "list", "if", "extends", "import", "from", "own escaping"],
+)
+def test_includes_are_found_by_their_names(source: str, text: str) -> None:
+    prompts = Prompts(INCLUDES)
+    prompts.add("t", source)
+    assert prompts.render("t", {"x": "<"}) == text
+
+
+@pytest.mark.parametrize("name", ["nope", "./part.txt", "deep/../part.txt", "part", "/part.txt", "PART.TXT"])
+def test_an_include_that_is_missing_is_an_error_when_it_is_rendered(name: str) -> None:
+    prompts = Prompts(INCLUDES)
+    prompts.add("t", f"{{% include '{name}' %}}")
+    prompts.add("ignoring", f"{{% include '{name}' ignore missing %}}nothing")
+    with pytest.raises(
+        TemplateError, match=r"^Error rendering template t: Could not render template: template not found"
+    ):
+        prompts.render("t", {"x": 1})
+    assert prompts.render("ignoring", {"x": 1}) == "nothing"
+
+
+def test_a_configured_template_wins_over_an_include_of_its_name() -> None:
+    prompts = Prompts(INCLUDES)
+    prompts.add("part.txt", "configured")
+    prompts.add("t", "{% include 'chain' %}")
+    assert prompts.render("t") == "configured!"
+    assert prompts.sources == {**INCLUDES, "part.txt": "configured", "t": "{% include 'chain' %}"}
+
+
+def test_includes_are_what_they_were_at_the_start() -> None:
+    includes = {"a": "1"}
+    prompts = Prompts(includes)
+    includes["a"] = "2"
+    prompts.add("t", "{% include 'a' %}")
+    assert prompts.render("t") == "1"
+    assert prompts.sources == {"a": "1", "t": "{% include 'a' %}"}
+
+
+def test_an_include_that_does_not_compile_says_so() -> None:
+    with pytest.raises(TemplateError, match=r"^Error compiling template b: syntax error: "):
+        Prompts({"a": "", "b": "{{ x"})
+
+
 # -- the machine and Python -------------------------------------------------------------------------------
 
 
@@ -145,6 +210,37 @@ def test_what_templates_do_with_values_works(expression: str, text: str) -> None
 )
 def test_values_can_be_walked(source: str, text: str) -> None:
     assert render(source, ARGUMENTS) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% if n > 0 %}a{% elif n %}b{% else %}c{% endif %}", "a"),
+        ("{% for x in l if x > 1 %}{{ x }}{% else %}none{% endfor %}", "3"),
+        ("{% for x in l %}{% if x == 3 %}{% continue %}{% endif %}{{ x }}{% endfor %}", "1"),
+        ("{% set x = 2 %}{{ x }}{% set y %}z{% endset %}{{ y }}", "2z"),
+        ("{% macro m(a) %}[{{ a }}{{ caller() }}]{% endmacro %}{% call m(1) %}x{% endcall %}", "[1x]"),
+        ("{% macro m() %}m{% endmacro %}{% do m() %}", ""),
+        ("{% filter upper %}a{% endfilter %}", "A"),
+        ("{% with a = 1 %}{{ a }}{% endwith %}", "1"),
+        ("{% block b %}c{% endblock %}", "c"),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
+    ],
+    ids=["if", "for", "continue", "set", "call", "do", "filter", "with", "block", "raw"],
+)
+def test_the_standard_tags_work(source: str, text: str) -> None:
+    assert render(source, ARGUMENTS) == text
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("s|urlencode", "n|filesizeformat", "n|pluralize", "s|striptags", "s|truncate", "s|wordwrap"),
+        *("s|wordcount", "l|random", "cycler([1])", "joiner()", "lipsum()", "now()", "randrange(3)"),
+    ],
+)
+def test_nothing_is_added_to_the_engine(expression: str) -> None:
+    assert "unknown" in failure(f"{{{{ {expression} }}}}", ARGUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -225,9 +321,20 @@ def test_the_variables_are_what_comes_from_outside(source: str, variables: set[s
         ("a.minijinja", "<b> & 'x'"),
         ("a.txt", "<b> & 'x'"),
         ("a", "<b> & 'x'"),
+        ("a.html.txt", "<b> & 'x'"),
+        ("a.html.minijinja", "<b> & 'x'"),
+        ("a.HTML", "<b> & 'x'"),
         ("a.html", "&lt;b&gt; &amp; &#x27;x&#x27;"),
+        ("a.htm", "&lt;b&gt; &amp; &#x27;x&#x27;"),
+        ("a.xml", "&lt;b&gt; &amp; &#x27;x&#x27;"),
+        ("a.html.jinja", "&lt;b&gt; &amp; &#x27;x&#x27;"),
+        ("a.html.jinja2", "&lt;b&gt; &amp; &#x27;x&#x27;"),
         ("a.xml.j2", "&lt;b&gt; &amp; &#x27;x&#x27;"),
         ("a.json", "\"<b> & 'x'\""),
+        ("a.json5", "\"<b> & 'x'\""),
+        ("a.js", "\"<b> & 'x'\""),
+        ("a.yaml", "\"<b> & 'x'\""),
+        ("a.yml.j2", "\"<b> & 'x'\""),
         ("a.yaml.jinja", "\"<b> & 'x'\""),
         ("dir.html/a.minijinja", "<b> & 'x'"),
     ],
@@ -245,7 +352,13 @@ def test_tojson_is_safe_in_html() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "text"), [("a\n", "a"), ("a\n\n", "a\n"), ("{% if true %}\na\n{% endif %}\n", "\na\n")]
+    ("source", "text"),
+    [
+        ("a\n", "a"),
+        ("a\n\n", "a\n"),
+        ("{% if true %}\na\n{% endif %}\n", "\na\n"),
+        ("  {% if true %} a{% endif %}", "   a"),
+    ],
 )
 def test_one_newline_is_removed_at_the_end_and_no_other(source: str, text: str) -> None:
     assert render(source) == text

@@ -42,7 +42,7 @@ def configured(spec: FunctionSpec, **fields: Any) -> ToolConfig | None:
 
 
 def names(config: ToolConfig | None) -> list[str]:
-    return [each.name for each in config.tools] if config else []
+    return [each.name for each in config.offered] if config else []
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,15 @@ T = TypeVar("T")
 class Factory(Generic[T]):
     """One type a plugin offers: ``name`` is the TOML ``type``, ``config`` checks its table, ``build`` makes it.
 
-    ``build(settings, services)`` gets an instance of ``config`` and what core lends to that kind.
+    ``build(settings, services)`` gets an instance of ``config`` and what core lends to that kind. A provider whose
+    models need no table of their own has ``shorthand``: what the table of a model called ``name::REST`` would say,
+    given REST.
     """
 
     name: str
     config: type[BaseModel]
     build: Callable[[Any, Any], T]
+    shorthand: Callable[[str], dict[str, Any]] | None = None
 
 
 class Clock(Protocol):

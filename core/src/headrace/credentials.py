@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,27 @@ class Secret:
 
     def __repr__(self) -> str:
         return f"Secret(dynamic={self._dynamic!r})" if self._dynamic else "Secret(...)"
+
+
+class Credentials:
+    """Credentials by location, each read once; what cannot be read stays so for the life of the process."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._known: dict[str, Secret | ConfigError] = {}
+
+    def load(self, location: Location) -> Secret:
+        """The credential. Raise ConfigError, the same one each time."""
+        key = json.dumps(location, sort_keys=True)
+        if key not in self._known:
+            try:
+                self._known[key] = load(location, self._environ)
+            except ConfigError as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, ConfigError):
+            raise ConfigError(*known.problems)
+        return known
 
 
 def load(location: Location, environ: Mapping[str, str] = os.environ) -> Secret:

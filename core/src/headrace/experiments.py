@@ -59,6 +59,11 @@ class Experiment:
         self.weights = dict(weights)
         self.fallbacks = tuple(fallbacks)
 
+    @property
+    def reachable(self) -> frozenset[str]:
+        """Every variant that some draw can give."""
+        return frozenset((*self.weights, *self.fallbacks))
+
     def draw(self, function_name: str, episode_id: UUID) -> Draw:
         """Begin to draw; the same function and episode draw the same while the weights stand."""
         return Draw(self.weights, self.fallbacks, point(function_name, episode_id))

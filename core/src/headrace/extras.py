@@ -12,6 +12,8 @@ from msgspec import UNSET, Struct, UnsetType
 from .errors import InvalidExtra
 
 _INDEX = re.compile(r"0|[1-9][0-9]*")
+# They say where a message ends and whom it is for; a caller who could set them could smuggle another request in.
+_FRAMING = frozenset({"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -97,6 +99,8 @@ def apply_headers(headers: Mapping[str, str], entries: Iterable[ExtraHeader]) ->
             continue
         if not _HEADER_NAME.fullmatch(name):
             raise InvalidExtra(f"Invalid header name `{entry.name}`")
+        if name in _FRAMING:
+            raise InvalidExtra(f"Header `{entry.name}` is the transport's own and cannot be set")
         value = entry.value if isinstance(entry.value, str) else ""
         if not value.isprintable() or not value.isascii():
             raise InvalidExtra(f"Invalid value of header `{entry.name}`: visible ASCII characters and spaces only")

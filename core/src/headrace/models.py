@@ -6,18 +6,25 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from msgspec import structs
 
-from .contracts import Attempt, Clock, Embedder, Provider
+from .attempts import Watch
+from .cache import NOTHING_SPENT, AnswerCache, key_of
+from .contracts import Attempt, Clock, Embedder, Provider, UrlTaker
 from .costs import Price, cost_of, streamed_cost_of
 from .errors import AllProvidersFailed, BadUpstreamReply, ProviderError
-from .ids import new_id
+from .extras import Extra
+from .media import File
 from .pieces import Pieces
+from .timeouts import Timeouts, bounded, within
+from .tools import check, for_provider
 from .types import (
+    ApiType,
     Block,
+    CheckedToolCall,
     Chunk,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -26,11 +33,13 @@ from .types import (
     ModelResponse,
     Thought,
     Unknown,
-    Usage,
+    UnknownDelta,
 )
 
 log = logging.getLogger(__name__)
 
+
+NO_EXTRA, NO_TIMEOUTS = Extra(), Timeouts()
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -39,62 +48,128 @@ A = TypeVar("A", bound=ModelResponse | EmbeddingResponse)
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[P_co]):
-    """One provider of a model: its name there, its type, the object, and what its answers cost."""
+    """One provider of a model: its name there, its type, the object, and what the configuration says of it."""
 
     name: str
     type: str
     provider: P_co
     prices: Sequence[Price] = ()
+    extra: Extra = NO_EXTRA
+    timeouts: Timeouts = NO_TIMEOUTS
+    api_type: ApiType = "chat_completions"
+    discard_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What every model shares: the clock, the cache if there is one, and how a file named by a URL gets its bytes.
+
+    ``prefetch`` says that files have their bytes before any model sees them, which makes other requests of the same
+    input, and so other cache keys.
+    """
+
+    clock: Clock
+    cache: AnswerCache | None = None
+    with_data: Callable[[File], Awaitable[File]] | None = None
+    prefetch: bool = False
 
 
 class _Routed(Generic[P]):
     """A name with providers in order."""
 
-    def __init__(self, name: str, routes: Sequence[Route[P]], clock: Clock) -> None:
+    def __init__(self, name: str, routes: Sequence[Route[P]], around: Around, timeouts: Timeouts = NO_TIMEOUTS) -> None:
         self.name = name
         self.routes = tuple(routes)
-        self._clock = clock
+        self._around = around
+        self._timeouts = timeouts
 
     async def _first(
-        self, attempts: list[Attempt], request: ModelRequest | EmbeddingRequest, ask: Callable[[Route[P]], Awaitable[A]]
+        self,
+        attempts: list[Attempt],
+        request: ModelRequest | EmbeddingRequest,
+        ask: Callable[[Route[P], Watch], Awaitable[A]],
     ) -> A:
         """What the first provider that answers says to ``ask``; each try goes into ``attempts``."""
         errors: dict[str, Exception] = {}
         for route in self.routes:
-            watch = _Watch(self.name, route, request, self._clock)
-            attempts.append(watch.attempt)
+            watch = self._watch(route, request, attempts)
             try:
-                response = await ask(route)
+                response = await within(
+                    partial(ask, route, watch),
+                    route.timeouts.total_s,
+                    f"Model provider {route.name}",
+                )
             except Exception as error:
                 errors[route.name] = watch.failed(error)
                 continue
             except BaseException:
                 watch.ended("cancelled before its end")
                 raise
-            watch.answered(response, cost_of(route.prices, response.raw_response))
+            cost = NOTHING_SPENT.cost if watch.attempt.cached else cost_of(route.prices, response.raw_response)
+            watch.answered(response, cost)
             return response
         raise AllProvidersFailed(errors)
 
+    def _watch(self, route: Route[P], request: ModelRequest | EmbeddingRequest, attempts: list[Attempt]) -> Watch:
+        watch = Watch(self.name, route.name, route.type, route.api_type, request, self._around.clock)
+        attempts.append(watch.attempt)
+        return watch
+
+    def _key(self, route: Route[P], request: ModelRequest | EmbeddingRequest, *, stream: bool = False) -> str | None:
+        """The key in the cache; None where none is to be used."""
+        if self._around.cache is None or request.cache.enabled == "off":
+            return None
+        return key_of(self.name, route.name, request, stream=stream, prefetch=self._around.prefetch)
+
 
 class RoutedModel(_Routed[Provider]):
-    """A model whose providers are tried in order until one answers."""
+    """A model whose providers are tried in order until one answers. ``namespace`` says who alone may use it."""
+
+    def __init__(
+        self,
+        name: str,
+        routes: Sequence[Route[Provider]],
+        around: Around,
+        timeouts: Timeouts = NO_TIMEOUTS,
+        namespace: str | None = None,
+    ) -> None:
+        super().__init__(name, routes, around, timeouts)
+        self.namespace = namespace
 
     async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
-        return await self._first(attempts, request, lambda route: route.provider.complete(self._for(route, request)))
+        return await within(
+            lambda: self._first(attempts, request, lambda route, watch: self._complete(route, watch, request)),
+            self._timeouts.total_s,
+            f"Model {self.name}",
+        )
 
-    async def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
+    async def _complete(self, route: Route[Provider], watch: Watch, request: ModelRequest) -> ModelResponse:
+        asked = self._concerning(route, request)
+        key, cache = self._key(route, asked), self._around.cache
+        if key and cache and asked.cache.reads and (hit := await cache.response(key, asked.cache)):
+            watch.attempt.cached = True
+            return hit
+        response = self._named(await route.provider.complete(await self._for(route, asked)), route)
+        if key and cache and asked.cache.writes and _fits(response, asked):
+            cache.keep(key, response)
+        return response
+
+    def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
         """Piece by piece from the first provider that begins to answer.
 
         Once a Chunk has gone out there is no way back: the caller has already read a part of this answer.
         """
+        chunks = self._stream(request, attempts)
+        return bounded(chunks, self._timeouts, f"Model {self.name}", self._around.clock) if self._timeouts else chunks
+
+    async def _stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
         errors: dict[str, Exception] = {}
         for route in self.routes:
-            watch = _Watch(self.name, route, request, self._clock)
-            attempts.append(watch.attempt)
+            watch = self._watch(route, request, attempts)
             begun, pieces, raws = False, Pieces(), list[str]()
             try:
-                async with aclosing(route.provider.stream(self._for(route, request))) as chunks:
+                async with aclosing(self._chunks(route, watch, request)) as chunks:
                     async for chunk in chunks:
                         watch.attempt.raw_request = chunk.raw_request or watch.attempt.raw_request
                         pieces.add(chunk)
@@ -104,7 +179,7 @@ class RoutedModel(_Routed[Provider]):
                         if not begun and (chunk.content or chunk.usage or chunk.finish_reason):
                             begun = True
                             watch.attempt.ttft_ms = watch.elapsed_ms()
-                        yield chunk
+                        yield structs.replace(chunk, raw="") if watch.attempt.cached else chunk
                 if not begun:
                     raise ProviderError("the stream ended before the first piece")
                 return
@@ -118,18 +193,48 @@ class RoutedModel(_Routed[Provider]):
                 raise
             finally:
                 if begun:
-                    watch.streamed(pieces, raws, streamed_cost_of(route.prices, raws))
+                    cost = NOTHING_SPENT.cost if watch.attempt.cached else streamed_cost_of(route.prices, raws)
+                    watch.streamed(pieces, raws, cost)
         raise AllProvidersFailed(errors)
 
-    def _for(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
-        """The request without the blocks that only another provider understands (config spec 7.4)."""
-        if not any(isinstance(block, (Thought, Unknown)) for message in request.messages for block in message.content):
-            return request
-        kept = tuple(
-            Message(message.role, tuple(block for block in message.content if self._concerns(route, block)))
-            for message in request.messages
-        )
-        return structs.replace(request, messages=kept)
+    def _chunks(self, route: Route[Provider], watch: Watch, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
+        chunks = self._cached_or_asked(route, watch, self._concerning(route, request))
+        if not route.timeouts:
+            return chunks
+        return bounded(chunks, route.timeouts, f"Model provider {route.name}", self._around.clock)
+
+    async def _cached_or_asked(
+        self, route: Route[Provider], watch: Watch, asked: ModelRequest
+    ) -> AsyncGenerator[Chunk, None]:
+        key, cache = self._key(route, asked, stream=True), self._around.cache
+        if key and cache and asked.cache.reads and (hit := await cache.chunks(key, asked.cache)):
+            watch.attempt.cached = True
+            for chunk in hit:
+                yield chunk
+            return
+        kept: list[Chunk] = []
+        async with aclosing(route.provider.stream(await self._for(route, asked))) as chunks:
+            async for chunk in chunks:
+                if any(isinstance(delta, UnknownDelta) for delta in chunk.content):
+                    chunk = self._named_chunk(chunk, route)
+                if key:
+                    kept.append(chunk)
+                yield chunk
+        if key and cache and asked.cache.writes and kept and not any(chunk.error for chunk in kept):
+            cache.keep(key, kept)
+
+    # -- what of a request is whose -----------------------------------------------------------------------
+
+    def _concerning(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
+        """The request without what only another provider understands (config spec 7.4)."""
+        if any(isinstance(block, (Thought, Unknown)) for message in request.messages for block in message.content):
+            kept = tuple(
+                Message(message.role, tuple(block for block in message.content if self._concerns(route, block)))
+                for message in request.messages
+            )
+            request = structs.replace(request, messages=kept)
+        tools = for_provider(request.tools, self.name, route.name)
+        return request if tools is request.tools else structs.replace(request, tools=tools)
 
     def _concerns(self, route: Route[Provider], block: Block) -> bool:
         if isinstance(block, Thought):
@@ -138,63 +243,82 @@ class RoutedModel(_Routed[Provider]):
             return block.model_name in (None, self.name) and block.provider_name in (None, route.name)
         return True
 
+    async def _for(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
+        """The request as the provider gets it: files that it can take, all extra parts in their order."""
+        if any(isinstance(block, File) for message in request.messages for block in message.content):
+            request = structs.replace(request, messages=await self._with_files(route, request.messages))
+        if not (request.extra or request.variant_extra or route.extra):
+            return request
+        asked = request.extra.of_provider(self.name, route.name)
+        return structs.replace(request, extra=request.variant_extra + route.extra + asked, variant_extra=NO_EXTRA)
+
+    async def _with_files(self, route: Route[Provider], messages: Sequence[Message]) -> tuple[Message, ...]:
+        ready = []
+        for message in messages:
+            blocks = [await self._file(route, block) if isinstance(block, File) else block for block in message.content]
+            ready.append(Message(message.role, tuple(blocks)))
+        return tuple(ready)
+
+    async def _file(self, route: Route[Provider], file: File) -> File:
+        takes_it = isinstance(route.provider, UrlTaker) and route.provider.takes_url(file)
+        if file.data is not None or takes_it or self._around.with_data is None:
+            return file
+        return await self._around.with_data(file)
+
+    # -- whose a part without a neutral form is -----------------------------------------------------------
+
+    def _named(self, response: ModelResponse, route: Route[Provider]) -> ModelResponse:
+        if not any(isinstance(block, Unknown) for block in response.output):
+            return response
+        output = tuple(
+            structs.replace(block, model_name=self.name, provider_name=route.name)
+            if isinstance(block, Unknown)
+            else block
+            for block in response.output
+        )
+        return structs.replace(response, output=output)
+
+    def _named_chunk(self, chunk: Chunk, route: Route[Provider]) -> Chunk:
+        if route.discard_unknown:
+            log.warning("model %s, provider %s: an unknown part of the stream is discarded", self.name, route.name)
+        content = tuple(
+            structs.replace(delta, model_name=self.name, provider_name=route.name)
+            if isinstance(delta, UnknownDelta)
+            else delta
+            for delta in chunk.content
+            if not (route.discard_unknown and isinstance(delta, UnknownDelta))
+        )
+        return structs.replace(chunk, content=content)
+
 
 class RoutedEmbeddingModel(_Routed[Embedder]):
     """The same for embeddings."""
 
     async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
-        return await self._first(attempts, request, lambda route: route.provider.embed(request))
+        return await within(
+            lambda: self._first(attempts, request, lambda route, watch: self._embed(route, watch, request)),
+            self._timeouts.total_s,
+            f"Model {self.name}",
+        )
+
+    async def _embed(self, route: Route[Embedder], watch: Watch, request: EmbeddingRequest) -> EmbeddingResponse:
+        key, cache = self._key(route, request), self._around.cache
+        if key and cache and request.cache.reads and (hit := await cache.embedding(key, request.cache)):
+            watch.attempt.cached = True
+            return hit
+        asked = structs.replace(request, extra=route.extra + request.extra) if route.extra else request
+        response = await route.provider.embed(asked)
+        if key and cache and request.cache.writes and isinstance(request.input, str):
+            cache.keep(key, response)
+        return response
 
 
-class _Watch:
-    """Writes down how one try at one provider goes."""
-
-    def __init__(
-        self, model_name: str, route: Route[Any], request: ModelRequest | EmbeddingRequest, clock: Clock
-    ) -> None:
-        self.attempt = Attempt(new_id(), model_name, route.name, route.type, request)
-        self._clock = clock
-        self._began = clock.perf()
-
-    def elapsed_ms(self) -> int:
-        return round((self._clock.perf() - self._began) * 1000)
-
-    def answered(self, response: ModelResponse | EmbeddingResponse, cost: Decimal | None) -> None:
-        self.attempt.response_time_ms = self.elapsed_ms()
-        self.attempt.raw_request, self.attempt.raw_response = response.raw_request, response.raw_response
-        self.attempt.usage = structs.replace(response.usage, cost=cost)
-        if isinstance(response, ModelResponse):
-            self.attempt.output, self.attempt.finish_reason = response.output, response.finish_reason
-
-    def failed(self, error: Exception) -> ProviderError:
-        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""
-        attempt = self.attempt
-        if not isinstance(error, ProviderError):
-            log.error(
-                "provider %s of type %s broke its contract",
-                attempt.provider_name,
-                attempt.provider_type,
-                exc_info=error,
-            )
-            bug, error = error, ProviderError(f"{type(error).__name__}: {error}")
-            error.__cause__ = bug
-        error.provider_type = attempt.provider_type
-        attempt.response_time_ms = self.elapsed_ms()
-        attempt.error = str(error)
-        attempt.raw_request = error.raw_request or attempt.raw_request
-        attempt.raw_response = error.raw_response or attempt.raw_response
-        return error
-
-    def ended(self, why: str) -> None:
-        """Note that nobody waits for the rest."""
-        self.attempt.response_time_ms = self.elapsed_ms()
-        self.attempt.error = why
-
-    def streamed(self, pieces: Pieces, raws: Sequence[str], cost: Decimal | None) -> None:
-        """Note what came, however the stream ended; what an error brought came last."""
-        attempt = self.attempt
-        attempt.response_time_ms = self.elapsed_ms()
-        attempt.raw_response = "\n".join(raw for raw in (*raws, attempt.raw_response) if raw)
-        attempt.output, attempt.finish_reason = pieces.blocks(), pieces.finish_reason
-        attempt.usage = structs.replace(pieces.usage or Usage(), cost=cost)
+def _fits(response: ModelResponse, request: ModelRequest) -> bool:
+    """Whether every tool call is a valid one: others are not worth keeping."""
+    custom = {tool.name for tool in request.tools.custom} if request.tools else set()
+    return all(
+        block.arguments is not None or block.name in custom
+        for block in check(response.output, request.tools)
+        if isinstance(block, CheckedToolCall)
+    )

@@ -55,7 +55,7 @@ class Bench:
 
     async def embed(self, model_name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """One vector per text, in order."""
-        response, _ = await self._gateway.embed(model_name, EmbeddingRequest(input=list(texts)))
+        response = await self._gateway.embed(model_name, EmbeddingRequest(input=list(texts)))
         return list(response.embeddings)
 
     async def count_examples(self, variant_name: str) -> int:

@@ -42,6 +42,7 @@ class Pieces:
     def __init__(self) -> None:
         self._building: dict[tuple[type[Delta], str], _Building] = {}
         self.usage: Usage | None = None
+        self.raw_usage: list[Any] = []
         self.finish_reason: FinishReason | None = None
 
     def add(self, chunk: Chunk) -> None:
@@ -50,6 +51,8 @@ class Pieces:
             self._add(delta)
         if chunk.usage is not None:
             self.usage = chunk.usage if self.usage is None else _larger(self.usage, chunk.usage)
+        if chunk.raw_usage is not UNSET:
+            self.raw_usage.append(chunk.raw_usage)
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import minijinja
 
@@ -16,8 +16,65 @@ FUEL = 500_000
 _HTML_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"})
 
 
+# What the binding has beyond the engine's own filters and functions. A prompt must not come to need it.
+_FOREIGN_FILTERS = ("filesizeformat", "pluralize", "striptags", "truncate", "urlencode", "wordwrap")
+_FOREIGN_GLOBALS = ("cycler", "joiner")
+
+
+class Engine(Protocol):
+    """Compiles and renders one set of templates, which find each other by name. Methods raise TemplateError."""
+
+    def compile(self, templates: Mapping[str, str]) -> None:
+        """Take templates, each in place of one of its name."""
+
+    def variables(self, name: str) -> set[str]:
+        """The variables that the template needs from outside."""
+
+    def render(self, name: str, context: Mapping[str, Any]) -> str:
+        """Render with these variables."""
+
+
 class Prompts:
-    """The templates of one gateway by name. Undefined variables raise; nothing is read from disk."""
+    """The templates of one gateway by name. Undefined variables raise; nothing is read from disk.
+
+    ``includes`` are texts that templates may include, import or extend by these names, beside each other; a template
+    that is added under such a name takes its place. What is in neither is missing when a template asks for it.
+    """
+
+    def __init__(self, includes: Mapping[str, str] = {}, *, engine: Engine | None = None) -> None:
+        """``engine`` renders, or else this process. Raise TemplateError for an include that is no template."""
+        self._engine = engine or MiniJinja()
+        self._includes = dict(includes)
+        self._sources: dict[str, str] = {}
+        if self._includes:
+            self._engine.compile(self._includes)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Template text by name, includes too, for the configuration snapshot."""
+        return {**self._includes, **self._sources}
+
+    def add(self, name: str, source: str) -> None:
+        """Compile; adding the same text under the same name again is nothing. Raise TemplateError."""
+        known = self._sources.get(name)
+        if known == source:
+            return
+        if known is not None:
+            raise TemplateError(f"two different templates are named {name!r}")
+        self._engine.compile({name: source})
+        self._sources[name] = source
+
+    def variables(self, name: str) -> set[str]:
+        """The variables that the template needs from outside."""
+        return self._engine.variables(name)
+
+    def render(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> str:
+        """Render with the arguments as root context (text or None: no variables). Raise TemplateError."""
+        return self._engine.render(name, arguments if isinstance(arguments, Mapping) else {})
+
+
+class MiniJinja:
+    """The engine in this process: bounded in time, not in memory."""
 
     def __init__(self) -> None:
         self._environment = minijinja.Environment(
@@ -29,35 +86,30 @@ class Prompts:
             finalizer=_printed,
             filters={"tojson": _to_json},
         )
-        self._sources: dict[str, str] = {}
+        for name in _FOREIGN_FILTERS:
+            self._environment.remove_filter(name)
+        for name in _FOREIGN_GLOBALS:
+            self._environment.remove_global(name)
 
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """Template text by name, for the configuration snapshot."""
-        return self._sources
-
-    def add(self, name: str, source: str) -> None:
-        """Compile; adding the same text under the same name again is nothing. Raise TemplateError."""
-        known = self._sources.get(name)
-        if known == source:
-            return
-        if known is not None:
-            raise TemplateError(f"two different templates are named {name!r}")
-        try:
-            self._environment.add_template(name, source)
-        except minijinja.TemplateError as error:
-            raise TemplateError(f"Error compiling template {name}: {_first_line(error)}") from None
-        self._sources[name] = source
+    def compile(self, templates: Mapping[str, str]) -> None:
+        """Take templates, each in place of one of its name. Raise TemplateError for the first that is none."""
+        for name, source in templates.items():
+            try:
+                self._environment.add_template(name, source)
+            except Exception as error:  # the engine's own, and the binding's for text without UTF-8
+                raise TemplateError(f"Error compiling template {name}: {_first_line(error)}") from None
 
     def variables(self, name: str) -> set[str]:
-        """The variables that the template needs from outside."""
-        undeclared = self._environment.undeclared_variables_in_template(name)
+        """The variables that the template needs from outside. Raise TemplateError where there is no such template."""
+        try:
+            undeclared = self._environment.undeclared_variables_in_template(name)
+        except Exception as error:
+            raise TemplateError(f"Error reading template {name}: {_first_line(error)}") from None
         # The engine counts its own functions (`range`, `namespace`) among them.
         return {variable for variable in undeclared if not self._environment.eval_expr(f"{variable} is defined")}
 
-    def render(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> str:
-        """Render with the arguments as root context (text or None: no variables). Raise TemplateError."""
-        context = arguments if isinstance(arguments, Mapping) else {}
+    def render(self, name: str, context: Mapping[str, Any]) -> str:
+        """Render with these variables. Raise TemplateError."""
         try:
             return self._environment.render_template(name, **{key: _seen(value) for key, value in context.items()})
         except Exception as error:  # the engine's own, and what Python objects raise at a template's touch
@@ -147,4 +199,4 @@ def _shown(value: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return str(error).partition("\n")[0] or type(error).__name__

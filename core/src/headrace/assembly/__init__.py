@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-from .. import __version__, credentials
-from ..config import Config
-from ..contracts import Clock, Optimizer, Services, Store, SystemClock
+from .. import __version__
+from ..admission import Admission
+from ..attachments import Attachments
+from ..cache import AnswerCache
+from ..config import Config, unavailable
+from ..contracts import Cache, Clock, Optimizer, Services, Store, SystemClock
+from ..credentials import Credentials
 from ..datasets import Datasets
 from ..errors import ConfigError
 from ..evaluation import metric_name
 from ..feedback import FeedbackDesk, Metric
+from ..fetching import Fetcher
 from ..gateway import Gateway, snapshot_of
+from ..models import Around
 from ..plugins import Registry
 from ..recorder import CAPACITY, Recorder
 from ..splits import Shares
@@ -41,37 +46,68 @@ class Assembly:
     ) -> None:
         self._config = config
         self._tables = config.tables
-        secret = partial(credentials.load, environ=environ)
+        secret = Credentials(environ).load
         timeout_s = self._tables.gateway.global_outbound_http_timeout_ms / 1000
         self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock(), timeout_s))
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
         self.store = store or self._store()
         self.parts.own(self.store)
-        self.models = Models(self.parts, self._tables)
-        self.functions = Functions(self.parts, self._tables, self.models, self.store)
-        self.optimizers: dict[str, Optimizer] = {
-            name: self.parts.build("optimizer", f"optimizers.{name}", table)
-            for name, table in self._tables.optimizers.items()
-        }
-        for optimizer in self.optimizers.values():
+        self.parts.problems.lines += unavailable(self._tables, environ)
+        self.attachments = self._attachments()
+        self.parts.own(self.attachments)
+        self.answers = self._answers()
+        self._around = Around(
+            self.parts.clock,
+            self.answers,
+            self.attachments.with_data,
+            prefetch=self._tables.gateway.fetch_and_encode_input_files_before_inference,
+        )
+        self.models = Models(self.parts, self._tables, self._around)
+        self.functions = Functions(self.parts, self._tables, self.models, self.store, config.includes)
+        self.optimizers = self._optimizers()
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        built: dict[str, Optimizer] = {}
+        for name, table in self._tables.optimizers.items():
+            where = f"optimizers.{name}"
+            if not self.parts.is_installed("optimizer", where, table):
+                continue
+            optimizer = self.parts.build("optimizer", where, table)
             self.parts.own(optimizer)
+            if optimizer is not None:
+                built[name] = optimizer
+        return built
 
     def gateway(self) -> Gateway:
         """The gateway, not yet open. Raise ConfigError with every problem found."""
         self.parts.problems.check()
         gateway = self._tables.gateway
         splits = self._tables.headrace.splits
-        telemetry, recorder = Telemetry(), None
-        if self.store is not None:
-            recorder = self._recorder(self.store, telemetry)
+        telemetry = Telemetry()
+        recorder = self._recorder(self.store, telemetry) if self.store is not None else None
         return Gateway(
+            admission=Admission(
+                functions=self.functions.functions,
+                direct=self.functions.direct,
+                inline=self.functions.inline,
+                knows=self.models.knows,
+                tools=self.functions.tools,
+                snapshot_hash=self._config.hash,
+                telemetry=telemetry,
+                clock=self.parts.clock,
+            ),
             functions=self.functions.functions,
-            direct=self.functions.direct,
-            embedding_models=self.models.embedding_models,
-            tools=self.functions.tools,
+            models=list(self.models.models),
+            embedding_model=self.models.embedding_model,
+            embedding_models=list(self.models.embedding_models),
+            attachments=self.attachments,
             snapshot=snapshot_of(
-                self._config.hash, self._config.text, self._config.files, __version__, self.parts.clock.time()
+                self._config.hash,
+                self._config.text,
+                {**self._config.files, **self._config.includes},
+                __version__,
+                self.parts.clock.time(),
             ),
             resources=self.parts.resources,
             store=self.store,
@@ -97,6 +133,56 @@ class Assembly:
             clock=self.parts.clock,
         )
 
+    def _attachments(self) -> Attachments:
+        """Where the files of messages go (config spec 4.3)."""
+        limits = self._tables.headrace.files
+        table, store, kind = self._tables.object_storage, None, None
+        if table is not None and table.get("type") == "disabled":
+            kind = {"type": "disabled"}
+        elif table is not None:
+            store = self.parts.build("object_store", "object_storage", table)
+            kind = dict(store.kind) if store is not None else None
+        return Attachments(
+            store=store,
+            kind=kind,
+            fetcher=Fetcher(
+                max_bytes=limits.max_bytes,
+                timeout_s=limits.timeout_s,
+                max_redirects=limits.max_redirects,
+                allow_private_addresses=limits.allow_private_addresses,
+            ),
+            prefetch=self._tables.gateway.fetch_and_encode_input_files_before_inference,
+        )
+
+    def _answers(self) -> AnswerCache | None:
+        """Where answers are kept (http-api 12): the store itself if it can, or a cache of its own."""
+        table = self._tables.gateway.cache
+        if table.enabled is False:
+            return None
+        backend: object = None
+        if isinstance(self.store, Cache) and table.backend in ("auto", self._store_type()):
+            backend = self.store
+        elif table.backend != "auto":
+            settings = (table.model_extra or {}).get(table.backend) or {}
+            backend = self.parts.build(
+                "cache",
+                f"gateway.cache.{table.backend}",
+                {"type": table.backend, **settings},
+                key="gateway.cache.backend",
+            )
+            self.parts.own(backend)
+        if not isinstance(backend, Cache):
+            if table.enabled:
+                self.parts.problems.add("gateway.cache", "is enabled, but no backend is available: set `backend`")
+            return None
+        answers = AnswerCache(backend)
+        self.parts.own(answers)
+        return answers
+
+    def _store_type(self) -> str:
+        backend = self._tables.gateway.observability.backend
+        return "sqlite" if backend == "auto" else backend
+
     def _recorder(self, store: Store, telemetry: Telemetry) -> Recorder:
         observability = self._tables.gateway.observability
         writes = observability.batch_writes
@@ -111,12 +197,22 @@ class Assembly:
         )
 
     def _metrics(self) -> dict[str, Metric]:
-        """The configured metrics, and one for each evaluator's scores."""
+        """The configured metrics, and one for each evaluator's scores (config spec 17)."""
         metrics = {name: Metric(table.type, table.level) for name, table in self._tables.metrics.items()}
-        for function, evaluators in self.functions.evaluators.items():
-            for name, evaluator in evaluators.items():
-                metrics[metric_name(function, name)] = Metric(evaluator.output_type, "inference")
+        for function, table in self._tables.functions.items():
+            for name, evaluator in table.evaluators.items():
+                metrics[metric_name(function, name)] = Metric(self._score(function, name, evaluator), "inference")
+        for evaluation, legacy in self._tables.evaluations.items():
+            for name, evaluator in legacy.evaluators.items():
+                metric = f"tensorzero::evaluation_name::{evaluation}::evaluator_name::{name}"
+                metrics[metric] = Metric(evaluator.get("output_type", "boolean"), "inference")
         return metrics
+
+    def _score(self, function: str, name: str, table: Mapping[str, Any]) -> Literal["boolean", "float"]:
+        """What an evaluator's scores are: it says so itself, or its table does where its plugin is not installed."""
+        built = self.functions.evaluators.get(function, {}).get(name)
+        said: Literal["boolean", "float"] = built.output_type if built else table.get("output_type", "boolean")
+        return said
 
     def optimizer(self, name: str) -> Optimizer:
         """The optimizer of ``[optimizers.NAME]``. Raise ConfigError for an unknown name."""
@@ -150,7 +246,7 @@ class Assembly:
                     )
                 return None
             backend = "sqlite"
-        table = {"type": backend, **dict(self._tables.stores.get(backend) or {})}
+        table = {"type": backend, **self._tables.store(backend)}
         store: Store | None = self.parts.build("store", backend, table, key="gateway.observability.backend")
         return store
 

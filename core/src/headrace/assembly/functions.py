@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 import json
-import math
+import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
+from ..admission import DEFAULT_FUNCTION
 from ..config import FunctionTable, Tables
-from ..contracts import Evaluator, FunctionSpec, Store, Templated, Variant, VariantServices
-from ..errors import ConfigError, HeadraceError, StoreError
+from ..contracts import Evaluator, FunctionSpec, Store, Templated, Variant
+from ..errors import ConfigError, StoreError
 from ..experiments import Experiment
 from ..files import File
 from ..functions import Function
-from ..gateway import DEFAULT_FUNCTION
+from ..inference import INLINE_VARIANT
 from ..prompts import Prompts
 from ..records import Example
+from ..sandbox import Sandbox, SandboxedPrompts
 from ..schemas import Schema
 from ..types import Specific, Tool
-from .models import Models
+from .experiments import base_experiment, experiment_of, misplaced
+from .models import MAX_SHORT, Models
 from .parts import Parts
+from .variants import Variants
 
-# Keys of a variant's table that core reads itself; the rest is for the plugin's own model.
-_OWN_KEYS = frozenset({"weight"})
+log = logging.getLogger(__name__)
+
+# Functions whose variants come with a request, as the table is named after what they are for (config spec 11.5).
+_BUILT_IN = {
+    "tensorzero::optimization::gepa::analyze": FunctionSpec("tensorzero::optimization::gepa::analyze", "chat"),
+    "tensorzero::optimization::gepa::mutate": FunctionSpec(
+        "tensorzero::optimization::gepa::mutate", "json", output_schema=Schema({})
+    ),
+}
 
 
 class Functions:
     """Every configured function and tool, by name."""
 
-    def __init__(self, parts: Parts, tables: Tables, models: Models, store: Store | None) -> None:
+    def __init__(
+        self, parts: Parts, tables: Tables, models: Models, store: Store | None, includes: Mapping[str, str]
+    ) -> None:
         self._parts = parts
         self._tables = tables
         self._models = models
         self._store = store
-        self._prompts = Prompts()
-        self._direct: dict[str, Function] = {}
+        self._prompts = Prompts(includes)
+        self._sandbox = Sandbox()
+        held = AsyncExitStack()
+        held.enter_context(self._sandbox)
+        parts.own(held)
+        self._direct: OrderedDict[str, Function] = OrderedDict()
+        self._inline: OrderedDict[tuple[str, str | None, bytes], Variant] = OrderedDict()
         self.tools = {key: tool for key in tables.tools if (tool := self._tool(key))}
         self.functions = {name: self._function(name, table) for name, table in tables.functions.items()}
+        self.functions |= {name: Function(spec, {}, Experiment({})) for name, spec in _BUILT_IN.items()}
         self.evaluators = {name: self._evaluators(name, table) for name, table in tables.functions.items()}
+
+    # -- at start-up --------------------------------------------------------------------------------------
 
     def _tool(self, key: str) -> Tool | None:
         table = self._tables.tools[key]
@@ -58,15 +83,28 @@ class Functions:
     def _function(self, name: str, table: FunctionTable) -> Function:
         where = f"functions.{name}"
         spec = self._spec(where, name, table)
-        variants: dict[str, Variant] = {}
-        for variant_name, variant in table.variants.items():
-            built = self._variant(f"{where}.variants.{variant_name}", variant_name, spec, variant)
-            if built is not None:
-                variants[variant_name] = built
-        slots = frozenset(
-            slot for variant in variants.values() if isinstance(variant, Templated) for slot in variant.templates
+        building = self._variants(self._parts, spec, table.variants, self._prompts)
+        variants = building.all()
+        namespaces = {variant: frozenset(names) for variant, names in building.namespaces.items() if names}
+        base = base_experiment(table)
+        chosen = table.experimentation.namespaces if table.experimentation else {}
+        namespaced = {namespace: experiment_of(each, table.variants) for namespace, each in chosen.items()}
+        for problem in misplaced(base, namespaced, namespaces):
+            self._parts.problems.add(where, problem)
+        return Function(spec, variants, base, _slots(variants), namespaced, namespaces)
+
+    def _variants(
+        self, parts: Parts, spec: FunctionSpec, tables: Mapping[str, Mapping[str, Any]], prompts: Prompts
+    ) -> Variants:
+        return Variants(
+            parts,
+            spec,
+            tables,
+            models=self._models,
+            prompts=prompts,
+            nearest=self._nearest,
+            ceiling_ms=self._tables.gateway.global_outbound_http_timeout_ms,
         )
-        return Function(spec, variants, self._experiment(where, table), slots)
 
     def _spec(self, where: str, name: str, table: FunctionTable) -> FunctionSpec:
         files = {role: file for role in ("system", "user", "assistant") if (file := getattr(table, f"{role}_schema"))}
@@ -93,32 +131,6 @@ class Functions:
             description=table.description,
         )
 
-    def _variant(self, where: str, name: str, spec: FunctionSpec, table: Mapping[str, Any]) -> Variant | None:
-        lent = self._parts.services
-        services = VariantServices(
-            lent.transport,
-            lent.secret,
-            lent.clock,
-            lent.outbound_timeout_s,
-            name=name,
-            function=spec,
-            model=self._models.model,
-            embedding_model=self._models.embedding_model,
-            prompts=self._prompts,
-            nearest=self._nearest,
-            variant=self._no_variant,
-        )
-        own = {key: value for key, value in table.items() if key not in _OWN_KEYS}
-        weight = table.get("weight")
-        if weight is not None and not (isinstance(weight, (int, float)) and 0 <= weight < math.inf):
-            self._parts.problems.add(f"{where}.weight", f"must be a number >= 0, found {weight!r}")
-        built: Variant | None = self._parts.build("variant", where, own, services=services)
-        self._parts.own(built)
-        return built
-
-    def _no_variant(self, name: str, timeout_s: float | None) -> Variant:
-        raise ConfigError(f"Unknown candidate variant: {name}")
-
     async def _nearest(
         self, function_name: str, variant_name: str, embedding: Sequence[float], k: int
     ) -> list[tuple[Example, float]]:
@@ -126,61 +138,66 @@ class Functions:
             raise StoreError("examples need a store: `gateway.observability.enabled` is false")
         return await self._store.examples(function_name, variant_name, embedding, k)
 
-    def _experiment(self, where: str, table: FunctionTable) -> Experiment:
-        names = list(table.variants)
-        chosen = table.experimentation
-        if chosen is None:
-            weights = {name: variant["weight"] for name, variant in table.variants.items() if "weight" in variant}
-            if not weights:
-                return Experiment(dict.fromkeys(names, 1.0))
-            # Once any variant has a weight, one without is a fallback, and weight 0 is never drawn.
-            return Experiment(
-                {name: weight for name, weight in weights.items() if weight > 0},
-                sorted(name for name in names if name not in weights),
-            )
-        candidates = chosen.candidate_variants
-        weighted = candidates if isinstance(candidates, dict) else dict.fromkeys(candidates, 1.0)
-        for problem in _unfit(candidates, weighted, chosen.fallback_variants, names):
-            self._parts.problems.add(f"{where}.experimentation", problem)
-        return Experiment(weighted, chosen.fallback_variants)
-
     def _evaluators(self, name: str, table: FunctionTable) -> dict[str, Evaluator]:
-        built = {
-            evaluator: self._parts.build("evaluator", f"functions.{name}.evaluators.{evaluator}", settings)
-            for evaluator, settings in table.evaluators.items()
-        }
-        for thing in built.values():
+        built: dict[str, Evaluator] = {}
+        for evaluator, settings in table.evaluators.items():
+            where = f"functions.{name}.evaluators.{evaluator}"
+            if not self._parts.is_installed("evaluator", where, settings):
+                continue
+            thing = self._parts.build("evaluator", where, settings)
             self._parts.own(thing)
-        return {evaluator: thing for evaluator, thing in built.items() if thing is not None}
+            if thing is not None:
+                built[evaluator] = thing
+        return built
+
+    # -- while running ------------------------------------------------------------------------------------
 
     def direct(self, model_name: str) -> Function:
         """The built-in function that runs a model by its own name, with one variant named like the model."""
-        if model_name not in self._direct:
-            self._models.model(model_name)
+        function = self._direct.get(model_name)
+        if function is None:
+            self._models.model(model_name)  # so that what is wrong with the name is said of the name
             spec = FunctionSpec(DEFAULT_FUNCTION, "chat")
-            variant = self._variant(
-                DEFAULT_FUNCTION, model_name, spec, {"type": "chat_completion", "model": model_name}
-            )
-            if variant is None:
-                raise HeadraceError(self._parts.problems.lines.pop())
-            self._direct[model_name] = Function(spec, {model_name: variant}, Experiment({model_name: 1.0}))
-        return self._direct[model_name]
+            table = {"type": "chat_completion", "model": model_name}
+            building = self._variants(self._parts.apart(), spec, {model_name: table}, Prompts())
+            variants = building.all()
+            namespaces = {name: frozenset(wanted) for name, wanted in building.namespaces.items() if wanted}
+            function = Function(spec, variants, Experiment({model_name: 1.0}), namespaces=namespaces)
+            _keep(self._direct, model_name, function, MAX_SHORT)
+        return function
+
+    def inline(self, function: Function, table: Mapping[str, Any], namespace: str | None) -> Variant:
+        """The variant that a request brought with it. Its templates run apart: nobody vouches for them.
+
+        An evaluation sends the same one with each datapoint, so the last few are kept. Raise ConfigError.
+        """
+        key = (function.name, namespace, msgspec.json.encode(table, order="deterministic"))
+        variant = self._inline.get(key)
+
+        if variant is None:
+            tables = {**self._tables_of(function.name), INLINE_VARIANT: table}
+            building = self._variants(self._parts.apart(), function.spec, tables, SandboxedPrompts(self._sandbox))
+            variant = building.one(INLINE_VARIANT)
+            for wanted in building.namespaces[INLINE_VARIANT] - {namespace}:
+                raise ConfigError(
+                    f"it uses a model which has namespace `{wanted}`. "
+                    "Namespaced models can only be used with a matching namespace."
+                )
+            _keep(self._inline, key, variant, 8)
+        return variant
+
+    def _tables_of(self, function_name: str) -> Mapping[str, Mapping[str, Any]]:
+        table = self._tables.functions.get(function_name)
+        return table.variants if table else {}
 
 
-def _unfit(
-    candidates: Sequence[str] | Mapping[str, float],
-    weighted: Mapping[str, float],
-    fallbacks: Sequence[str],
-    names: Sequence[str],
-) -> list[str]:
-    """What is wrong with an experiment's lists (spec/experimentation.md 1)."""
-    wrong = [
-        f"unknown variant `{name}` (known: {', '.join(names)})" for name in (*weighted, *fallbacks) if name not in names
-    ]
-    if len(candidates) != len(weighted) or len(set(fallbacks)) != len(fallbacks):
-        wrong.append("a variant is named twice")
-    wrong += [f"`{name}` is both candidate and fallback" for name in fallbacks if name in weighted]
-    wrong += [f"the weight of `{name}` is negative: {weight}" for name, weight in weighted.items() if not weight >= 0]
-    if not fallbacks and not any(weight > 0 for weight in weighted.values()):
-        wrong.append("no candidate has a positive weight, and there is no fallback")
-    return wrong
+def _slots(variants: Mapping[str, Variant]) -> frozenset[str]:
+    return frozenset(
+        slot for variant in variants.values() if isinstance(variant, Templated) for slot in variant.templates
+    )
+
+
+def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    while len(kept) >= most:
+        kept.popitem(last=False)
+    kept[key] = value

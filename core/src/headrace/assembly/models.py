@@ -1,82 +1,207 @@
-"""The tables of models and embedding models to routed providers."""
+"""The tables of models and embedding models to routed providers; short names to models that need no table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import Any
 
-from ..config import Tables
-from ..config.tables import CostEntry
+from ..config import CostEntry, EmbeddingProviderKeys, ProviderKeys, Tables
+from ..config import Timeouts as TimeoutsTable
 from ..contracts import Embedder, EmbeddingModel, Model
 from ..costs import Price
-from ..errors import ConfigError
-from ..models import Route, RoutedEmbeddingModel, RoutedModel
+from ..errors import ConfigError, NotFound
+from ..models import Around, Route, RoutedEmbeddingModel, RoutedModel
+from ..tags import canonical
+from ..timeouts import Timeouts
 from .parts import Parts
 
-# Keys of a provider's table that core reads itself; the rest is for the plugin's own model.
-_OWN_KEYS = frozenset({"cost"})
+# Models called by a short name are built on their first request; a caller could go on inventing names.
+MAX_SHORT = 1000
 
 
 class Models:
-    """Every configured model, by name."""
+    """Every configured model by name, and those that short names stand for (config spec 7.3)."""
 
-    def __init__(self, parts: Parts, tables: Tables) -> None:
+    def __init__(self, parts: Parts, tables: Tables, around: Around) -> None:
         self._parts = parts
         self._tables = tables
-        self.models: dict[str, Model] = {name: self._model(name) for name in tables.models}
-        self.embedding_models: dict[str, EmbeddingModel] = {
-            name: self._embedding_model(name) for name in tables.embedding_models
-        }
+        self._around = around
+        self.models = {name: self._model(name) for name in tables.models}
+        self.embedding_models = {name: self._embedding_model(name) for name in tables.embedding_models}
+        self._short: dict[str, RoutedModel] = {}
+        self._short_embeddings: dict[str, RoutedEmbeddingModel] = {}
+
+    def model(self, name: str) -> Model:
+        """The model of that name. Raise ConfigError."""
+        return self.routed(name)
+
+    def routed(self, name: str) -> RoutedModel:
+        """The same, with what core knows of it."""
+        name = canonical(name)
+        if name in self.models:
+            return self.models[name]
+        if name not in self._short:
+            found = self._shorthand(name)
+            if found is None:
+                raise ConfigError(
+                    f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
+                )
+            type_, table = found
+            provider = self._unowned(name, type_, table)
+            route = Route(type_, type_, provider, api_type=_api_type(provider))
+            _bounded(self._short)[name] = RoutedModel(name, [route], self._around)
+        return self._short[name]
+
+    def embedding_model(self, name: str) -> EmbeddingModel:
+        """The embedding model of that name. Raise ConfigError."""
+        name = canonical(name)
+        if name in self.embedding_models:
+            return self.embedding_models[name]
+        if name not in self._short_embeddings:
+            found = self._shorthand(name)
+            provider = self._unowned(name, *found) if found else None
+            if not isinstance(provider, Embedder) or found is None:
+                known = ", ".join(self.embedding_models) or "none"
+                raise ConfigError(f"Embedding model '{name}' not found in embedding model table (known: {known})")
+            route = Route[Embedder](found[0], found[0], provider, api_type="embeddings")
+            _bounded(self._short_embeddings)[name] = RoutedEmbeddingModel(name, [route], self._around)
+        return self._short_embeddings[name]
+
+    def knows(self, name: str, provider_name: str | None) -> bool:
+        """Whether there is such a model, and in it such a provider."""
+        try:
+            routed = self.routed(name)
+        except ConfigError:
+            return False
+        return provider_name is None or any(route.name == provider_name for route in routed.routes)
+
+    # -- configured ---------------------------------------------------------------------------------------
 
     def _model(self, name: str) -> RoutedModel:
         table = self._tables.models[name]
         routes = []
-        for provider in table.routing:
-            where = f"models.{name}.providers.{provider}"
-            built = self._provider(where, table.providers[provider])
-            if built is not None:
-                routes.append(Route(provider, str(table.providers[provider]["type"]), *built))
-        return RoutedModel(name, routes, self._parts.clock)
+        for provider_name in table.routing:
+            where, settings = f"models.{name}.providers.{provider_name}", table.providers[provider_name]
+            keys, own = self._keys(ProviderKeys, where, settings)
+            provider = self._parts.build("provider", where, self._with_default_credential(own))
+            self._parts.own(provider)
+            if provider is None or keys is None:
+                continue
+            routes.append(
+                Route(
+                    provider_name,
+                    str(settings["type"]),
+                    provider,
+                    prices=tuple(map(_price, keys.cost)),
+                    extra=keys.extra(),
+                    timeouts=seconds(keys.timeouts),
+                    api_type=_api_type(provider),
+                    discard_unknown=keys.discard_unknown_chunks,
+                )
+            )
+        return RoutedModel(name, routes, self._around, seconds(table.timeouts), table.namespace)
 
     def _embedding_model(self, name: str) -> RoutedEmbeddingModel:
         table = self._tables.embedding_models[name]
-        routes = []
-        for provider in table.routing:
-            where = f"embedding_models.{name}.providers.{provider}"
-            built = self._provider(where, table.providers[provider])
-            if built is None:
+        routes: list[Route[Embedder]] = []
+        for provider_name in table.routing:
+            where = f"embedding_models.{name}.providers.{provider_name}"
+            if provider_name not in table.providers:
+                routes.append(Route(provider_name, "none", Missing(provider_name), api_type="embeddings"))
                 continue
-            if not isinstance(built[0], Embedder):
-                self._parts.problems.add(where, f"type {table.providers[provider]['type']!r} has no embeddings")
+            settings = table.providers[provider_name]
+            keys, own = self._keys(EmbeddingProviderKeys, where, settings)
+            provider = self._parts.build("provider", where, self._with_default_credential(own))
+            self._parts.own(provider)
+            if provider is None or keys is None:
                 continue
-            routes.append(Route(provider, str(table.providers[provider]["type"]), *built))
-        return RoutedEmbeddingModel(name, routes, self._parts.clock)
-
-    def _provider(self, where: str, table: Mapping[str, Any]) -> tuple[Any, Sequence[Price]] | None:
-        prices: list[Price] = []
-        for index, entry in enumerate(table.get("cost", [])):
-            with self._parts.problems.at(f"{where}.cost[{index}]"):
-                prices.append(_price(CostEntry.model_validate(entry)))
-        own = {key: value for key, value in table.items() if key not in _OWN_KEYS}
-        provider = self._parts.build("provider", where, own)
-        self._parts.own(provider)
-        return None if provider is None else (provider, tuple(prices))
-
-    def model(self, name: str) -> Model:
-        """The model of that name. Raise ConfigError."""
-        if name not in self.models:
-            raise ConfigError(
-                f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
+            if not isinstance(provider, Embedder):
+                self._parts.problems.add(
+                    where, f"Unsupported provider config for embedding: type {settings['type']!r} has no embeddings"
+                )
+                continue
+            routes.append(
+                Route(
+                    provider_name,
+                    str(settings["type"]),
+                    provider,
+                    prices=tuple(map(_price, keys.cost)),
+                    extra=keys.extra(),
+                    timeouts=Timeouts(total_s=_s(keys.timeout_ms)),
+                    api_type="embeddings",
+                )
             )
-        return self.models[name]
+        return RoutedEmbeddingModel(name, routes, self._around, Timeouts(total_s=_s(table.timeout_ms)))
 
-    def embedding_model(self, name: str) -> EmbeddingModel:
-        """The embedding model of that name. Raise ConfigError."""
-        if name not in self.embedding_models:
-            known = ", ".join(self.embedding_models) or "none"
-            raise ConfigError(f"Embedding model '{name}' not found in embedding model table (known: {known})")
-        return self.embedding_models[name]
+    def _keys(self, model: type[Any], where: str, table: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The keys of a provider's table that core reads itself, checked; and the rest, for the plugin's model."""
+        mine = {key: value for key, value in table.items() if key in model.model_fields}
+        keys = None
+        with self._parts.problems.at(where):
+            keys = model.model_validate(mine)
+        return keys, {key: value for key, value in table.items() if key not in mine}
+
+    def _with_default_credential(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The table with ``[provider_types.TYPE.defaults]`` where it names no credential itself."""
+        type_ = str(table.get("type", ""))
+        key = "credential_location" if type_.startswith("gcp_") else "api_key_location"
+        types = self._tables.provider_types.get(type_)
+        if types is None or types.location is None or key in table:
+            return dict(table)
+        return {**table, key: types.location}
+
+    # -- by a short name ----------------------------------------------------------------------------------
+
+    def _shorthand(self, name: str) -> tuple[str, dict[str, Any]] | None:
+        """``TYPE::REST`` as a type and its table, or None if that is no short name."""
+        type_, separator, rest = name.partition("::")
+        if not (separator and rest and type_ in self._parts.registry.types("provider")):
+            return None
+        factory = self._parts.registry.get("provider", type_, where=name)
+        return (type_, factory.shorthand(rest)) if factory.shorthand else None
+
+    def _unowned(self, name: str, type_: str, table: Mapping[str, Any]) -> Any:
+        """A provider that is there at once: the gateway may be open already, so nothing could be opened for it."""
+        provider = self._parts.apart().build("provider", name, self._with_default_credential({**table, "type": type_}))
+        if isinstance(provider, AbstractAsyncContextManager):
+            raise ConfigError(f"Model name '{name}': type {type_!r} must be opened, so it needs a [models] table")
+        return provider
+
+
+class Missing:
+    """Stands for a provider that ``routing`` names and nobody configured; found out by whoever needs it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def embed(self, request: object) -> Any:
+        """Raise NotFound."""
+        raise NotFound(f"Provider not found: {self._name}")
+
+
+def seconds(table: TimeoutsTable) -> Timeouts:
+    """The limits of a ``timeouts`` table, which are in milliseconds."""
+    return Timeouts(
+        total_s=_s(table.non_streaming.total_ms),
+        ttft_s=_s(table.streaming.ttft_ms),
+        stream_total_s=_s(table.streaming.total_ms),
+    )
+
+
+def _s(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _api_type(provider: object) -> Any:
+    return getattr(provider, "api_type", "chat_completions")
+
+
+def _bounded(models: dict[str, Any]) -> dict[str, Any]:
+    if len(models) >= MAX_SHORT:
+        del models[next(iter(models))]
+    return models
 
 
 def _price(entry: CostEntry) -> Price:

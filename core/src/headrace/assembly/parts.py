@@ -15,6 +15,14 @@ from ..transport import Call, Reply, StreamedReply
 
 log = logging.getLogger(__name__)
 
+# Types that a configuration may name without harm while nobody asks for them at run time.
+KNOWN_TYPES: Mapping[Kind, frozenset[str]] = {
+    "evaluator": frozenset({"exact_match", "regex", "tool_use", "typescript", "llm_judge"}),
+    "optimizer": frozenset(
+        {"dicl", "openai_sft", "openai_rft", "fireworks_sft", "gcp_vertex_gemini_sft", "together_sft", "gepa"}
+    ),
+}
+
 
 class NoTransport:
     """Stands where a transport will be: what a transport's own factory is lent, and what is left if that fails."""
@@ -47,6 +55,21 @@ class Parts:
         if isinstance(thing, AbstractAsyncContextManager) and not any(thing is owned for owned in self.resources):
             self.resources.append(thing)
 
+    def is_installed(self, kind: Kind, where: str, table: Mapping[str, Any]) -> bool:
+        """Whether a table's type can be built here. One of TensorZero's that cannot is left aside until it is used.
+
+        Its keys have been checked with the configuration; a type nobody knows is for ``build`` to report.
+        """
+        type_ = str(table.get("type"))
+        if type_ in self.registry.types(kind) or type_ not in KNOWN_TYPES.get(kind, ()):
+            return True
+        log.warning("%s: no installed plugin offers type %r, so it cannot be used", where, type_)
+        return False
+
+    def apart(self) -> Apart:
+        """The same for what is built while the gateway runs: what is wrong with it is raised, not noted."""
+        return Apart(self.registry, self.services)
+
     def build(
         self, kind: Kind, where: str, table: Mapping[str, Any], *, key: str | None = None, services: Any = None
     ) -> Any:
@@ -71,4 +94,16 @@ class Parts:
             except Exception as error:  # a plugin's bug: one line like every other problem, its traceback in the log
                 log.debug("type %s failed to build", type_, exc_info=error)
                 self.problems.add(where, f"the plugin of type {type_!r} failed: {type(error).__name__}: {error}")
+        return built
+
+
+class Apart(Parts):
+    """Parts of something that comes with a request."""
+
+    def build(
+        self, kind: Kind, where: str, table: Mapping[str, Any], *, key: str | None = None, services: Any = None
+    ) -> Any:
+        """One plugin object. Raise ConfigError."""
+        built = super().build(kind, where, table, key=key, services=services)
+        self.problems.check()
         return built

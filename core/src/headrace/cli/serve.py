@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from functools import partial
+from typing import Any
 
 import anyio
 import click
@@ -12,17 +12,17 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as ServerConfig
 
 from ..assembly import assemble
-from ..config import Config
+from ..config import Config, environment
 from ..errors import ConfigError
 from ..gateway import Gateway
 from ..http.app import create_app
-from .setting import log_to_stderr, open_config, with_config
+from .elsewhere import check_early_exits, with_early_exits
+from .setting import log_to_stderr, open_config, set_level, with_config
 from .workers import inherited
 from .workers import run as run_workers
 
 _GRACE_S = 10.0
 _BACKLOG = 1024
-_BIND_VARIABLES = ("TENSORZERO_GATEWAY_BIND_ADDRESS", "HEADRACE_GATEWAY_BIND_ADDRESS")
 
 
 @click.command()
@@ -30,6 +30,7 @@ _BIND_VARIABLES = ("TENSORZERO_GATEWAY_BIND_ADDRESS", "HEADRACE_GATEWAY_BIND_ADD
 @click.option("--bind-address", metavar="IP:PORT", help="Where to listen (default 0.0.0.0:3000; port 0 picks one).")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that share the port.")
 @click.option("--log-format", default="pretty", show_default=True, type=click.Choice(["pretty", "json"]))
+@with_early_exits
 def serve(
     *,
     config_file: str | None,
@@ -38,13 +39,21 @@ def serve(
     bind_address: str | None,
     workers: int,
     log_format: str,
+    validate_and_exit: bool,
+    **elsewhere: Any,
 ) -> None:
     """Run the gateway until SIGINT or SIGTERM; requests under way are finished first."""
+    check_early_exits(validate_and_exit=validate_and_exit, **elsewhere)
+    log_to_stderr(log_format)
     config, registry = open_config(config_file, default_config=default_config, strict_plugins=strict_plugins)
     gateway = assemble(config, registry)  # the parent of several workers does so too: a mistake is told once
-    log_to_stderr(log_format, debug=config.tables.gateway.debug)
+    set_level(debug=config.tables.gateway.debug)
     handed_down = inherited()
-    listener = handed_down or _listen(_address(bind_address, config.tables.gateway.bind_address))
+    address = _address(bind_address, config.tables.gateway.bind_address)
+    if validate_and_exit:
+        anyio.run(_open_and_close, gateway)
+        return
+    listener = handed_down or _listen(address)
     if workers > 1 and handed_down is None:
         _announce(listener)
         raise SystemExit(run_workers(listener, workers))
@@ -67,6 +76,11 @@ async def _serve(gateway: Gateway, config: Config, listener: socket.socket, *, a
         await hypercorn_serve(app, server)  # type: ignore[arg-type]  # it stops by itself at SIGINT and SIGTERM
 
 
+async def _open_and_close(gateway: Gateway) -> None:
+    async with gateway:
+        pass
+
+
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     click.echo(f"headrace is listening on http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -74,8 +88,7 @@ def _announce(listener: socket.socket) -> None:
 
 def _address(flag: str | None, configured: str | None) -> str:
     """The flag or the environment, else the configuration; both is a contradiction."""
-    named = next((value for name in _BIND_VARIABLES if (value := os.environ.get(name))), None)
-    given = flag or named
+    given = flag or environment("TENSORZERO_GATEWAY_BIND_ADDRESS")
     if given and configured:
         raise ConfigError(
             f"gateway.bind_address: `{configured}` is configured and `{given}` is given by --bind-address or the "

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import blake3
 import tomlkit
 
 from ..errors import ConfigError
-from . import merging
+from . import includes, merging
+from .deprecated import deprecations
 from .problems import Problems
 from .tables import Tables
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Config:
     """A configuration whose own tables are checked; plugin tables are checked at assembly.
 
-    ``text`` is the normalised TOML, ``files`` the text of every file it names; ``hash`` is BLAKE3 over both, decimal.
+    ``text`` is the normalised TOML, ``files`` the text of every file it names, ``includes`` the text of files that
+    templates include, by the names they use; ``hash`` is BLAKE3 over all three, decimal.
     """
 
     tables: Tables
     text: str
     files: Mapping[str, str]
     hash: str
+    includes: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(pattern: str) -> Config:
     """Load every file that the glob names. Raise ConfigError with all that is wrong."""
     problems = Problems()
-    return _config(merging.read(merging.find(pattern), problems), problems)
+    tree = merging.read(merging.find(pattern), problems)
+    if not tree:
+        log.warning("Config file is empty, so only default functions will be available")
+    return _config(tree, problems)
 
 
 def loads(text: str = "") -> Config:
@@ -52,11 +61,24 @@ def _config(tree: dict[str, Any], problems: Problems) -> Config:
     files = dict(named)
     if len(files) < len(named):
         raise ConfigError(f"two different files have the same `{merging.NAME}` (of: {', '.join(files)})")
-    text = tomlkit.dumps(_normal(tree))
+    base_path = tables.gateway.template_filesystem_access.base_path
+    included = {} if base_path is None else includes.collect(base_path, merging.templates(tree))
+    for line in deprecations(tables):
+        log.warning("Deprecation: %s", line)
+    text = tomlkit.dumps(_normal(_without_base_path(tree)))
     digest = blake3.blake3(text.encode() + b"\0")
-    for name, body in files.items():
+    for name, body in (*files.items(), *sorted(included.items())):
         digest.update(name.encode() + b"\0" + body.encode() + b"\0")
-    return Config(tables, text, files, str(int.from_bytes(digest.digest(), "big")))
+    return Config(tables, text, files, str(int.from_bytes(digest.digest(), "big")), included)
+
+
+def _without_base_path(tree: dict[str, Any]) -> dict[str, Any]:
+    """What was found there is kept beside the text; where it lay is this machine's affair."""
+    gateway = tree.get("gateway", {})
+    if "base_path" not in gateway.get("template_filesystem_access", {}):
+        return tree
+    access = {key: value for key, value in gateway["template_filesystem_access"].items() if key != "base_path"}
+    return {**tree, "gateway": {**gateway, "template_filesystem_access": access}}
 
 
 def _files(tree: Any) -> Iterator[tuple[str, str]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from wcmatch import glob
-
 from ..errors import ConfigError
+from .globbing import find
 from .problems import Problems
 
-log = logging.getLogger(__name__)
+__all__ = ["DATA", "NAME", "PATH_KEYS", "find", "read", "templates"]
 
 NAME, DATA = "__tensorzero_remapped_path", "__data"
 
@@ -22,40 +20,36 @@ _SLOTS = ("system_template", "user_template", "assistant_template", "system_inst
 _WRAPPERS = ("input_wrappers.system", "input_wrappers.user", "input_wrappers.assistant")
 _TEMPLATES = (*_SLOTS, *_WRAPPERS, "templates.*.path")
 
-# Keys that name files (config spec 2.1). Any other string is a string.
-PATH_KEYS: tuple[tuple[str, ...], ...] = tuple(
-    tuple(pattern.split("."))
-    for pattern in (
-        *(f"functions.*.{role}_schema" for role in ("system", "user", "assistant", "output")),
-        "functions.*.schemas.*.path",
-        *(f"functions.*.variants.*.{key}" for key in _TEMPLATES),
-        *(f"functions.*.variants.*.{part}.{key}" for part in ("evaluator", "fuser") for key in _TEMPLATES),
-        *(
-            f"{table}.*.evaluators.*.variants.*.{part}system_instructions"
-            for table in ("evaluations", "functions")
-            for part in ("", "evaluator.", "fuser.")
-        ),
-        "evaluations.*.evaluators.*.typescript_file",
-        "functions.*.evaluators.*.typescript_file",
-        "tools.*.parameters",
+
+def _keys(*patterns: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(pattern.split(".")) for pattern in patterns)
+
+
+_TEMPLATE_KEYS = _keys(
+    *(
+        f"functions.*.variants.*.{part}{key}"
+        for part in ("", "evaluator.", "fuser.")
+        for key in _TEMPLATES
+        if key != "system_instructions"  # taken as they are, never rendered
     )
 )
 
-
-def find(pattern: str) -> list[Path]:
-    """The files that a glob names, sorted by path. Raise ConfigError if there is none."""
-    if "*" in pattern and "**" not in pattern:
-        log.warning("The glob `%s` does not descend into directories; use `**` if it should", pattern)
-    flags = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB
-    found = sorted(path for path in glob.glob(pattern, flags=flags) if os.path.isfile(path))
-    if not found and os.path.isfile(pattern):  # a literal path may hold metacharacters
-        found = [pattern]
-    if not found:
-        raise ConfigError(
-            f"Error using glob: `{pattern}`: No files matched the glob pattern. "
-            "Ensure that the path exists, and contains at least one file."
-        )
-    return [Path(path) for path in found]
+# Keys that name files (config spec 2.1). Any other string is a string.
+PATH_KEYS = _keys(
+    *(f"functions.*.{role}_schema" for role in ("system", "user", "assistant", "output")),
+    "functions.*.schemas.*.path",
+    *(f"functions.*.variants.*.{part}{key}" for part in ("", "evaluator.", "fuser.") for key in _TEMPLATES),
+    *(
+        f"{table}.*.evaluators.*.variants.*.{part}system_instructions"
+        for table in ("evaluations", "functions")
+        for part in ("", "evaluator.", "fuser.")
+    ),
+    "evaluations.*.evaluators.*.typescript_file",
+    "functions.*.evaluators.*.typescript_file",
+    "tools.*.parameters",
+)
+# A key that names a folder.
+_FOLDER_KEY = ("gateway", "template_filesystem_access", "base_path")
 
 
 def read(paths: list[Path], problems: Problems) -> dict[str, Any]:
@@ -71,6 +65,7 @@ def read(paths: list[Path], problems: Problems) -> dict[str, Any]:
     for path, tree in trees:
         for pattern in PATH_KEYS:
             _inline(tree, pattern, (), path.parent, files, problems)
+        _inline(tree, _FOLDER_KEY, (), path.parent, None, problems)
         _merge(merged, tree, (), path, origins, problems)
     _rename(merged, _names(list(files)))
     return merged
@@ -133,8 +128,14 @@ def _toml_type(value: Any) -> str:
 
 
 def _inline(
-    tree: Any, pattern: tuple[str, ...], at: tuple[str, ...], base: Path, files: dict[str, str], problems: Problems
+    tree: Any,
+    pattern: tuple[str, ...],
+    at: tuple[str, ...],
+    base: Path,
+    files: dict[str, str] | None,
+    problems: Problems,
 ) -> None:
+    """Put a file, read once into ``files``, in the place of its path; a folder's whole path where that is None."""
     if not isinstance(tree, dict):
         return
     head, *rest = pattern
@@ -144,22 +145,17 @@ def _inline(
             _inline(tree[key], tuple(rest), (*at, key), base, files, problems)
             continue
         try:
-            tree[key] = _file(tree[key], base, files)
+            tree[key] = _folder(tree[key], base) if files is None else _file(tree[key], base, files)
         except ConfigError as error:
             problems.add(f"`{'.'.join((*at, key))}`", str(error))
-            tree[key] = {NAME: "", DATA: ""}  # something that fits, so that the rest can be checked as well
+            # Something that fits, so that the rest can be checked as well.
+            tree[key] = "" if files is None else {NAME: "", DATA: ""}
 
 
 def _file(value: Any, base: Path, files: dict[str, str]) -> dict[str, str]:
     if isinstance(value, dict) and set(value) == {NAME, DATA}:
         return value
-    if not isinstance(value, str):
-        raise ConfigError(f"Expected a string, found {_toml_type(value)}")
-    try:
-        path = (base / value).resolve(strict=True)
-    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL; RuntimeError: links in a circle
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"Failed to resolve path `{value}` (base: `{base}`): {reason}") from None
+    path = _resolved(value, base)
     if path.is_dir():
         raise ConfigError(f"Expected a file path, but '{path}' is a directory. Please provide a path to a file.")
     if str(path) not in files:
@@ -168,6 +164,39 @@ def _file(value: Any, base: Path, files: dict[str, str]) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read `{path}` as UTF-8 text: {error}") from None
     return {NAME: str(path), DATA: files[str(path)]}
+
+
+def _folder(value: Any, base: Path) -> str:
+    path = _resolved(value, base)
+    if not path.is_dir():
+        raise ConfigError(f"Expected a directory, but '{path}' is a file")
+    return str(path)
+
+
+def _resolved(value: Any, base: Path) -> Path:
+    if not isinstance(value, str):
+        raise ConfigError(f"Expected a string, found {_toml_type(value)}")
+    try:
+        return (base / value).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL; RuntimeError: links in a circle
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"Failed to resolve path `{value}` (base: `{base}`): {reason}") from None
+
+
+def templates(tree: dict[str, Any]) -> dict[str, str]:
+    """Name and text of the files in a merged tree that are templates."""
+    found = [file for pattern in _TEMPLATE_KEYS for file in _at(tree, pattern) if isinstance(file, dict)]
+    return {str(file[NAME]): str(file[DATA]) for file in found if set(file) == {NAME, DATA}}
+
+
+def _at(tree: Any, pattern: tuple[str, ...]) -> Iterator[Any]:
+    """Whatever stands at a path key."""
+    if not pattern:
+        yield tree
+    elif isinstance(tree, dict):
+        for key in list(tree) if pattern[0] == "*" else [pattern[0]]:
+            if key in tree:
+                yield from _at(tree[key], pattern[1:])
 
 
 def _names(paths: list[str]) -> dict[str, str]:

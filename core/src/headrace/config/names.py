@@ -7,21 +7,30 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from ..tags import ALIAS, RESERVED, is_reserved
+
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_\-.:/]+")
 
-OURS = "tensorzero::"
 # With one of these types a model name is a shorthand that needs no table (config spec 7.3), now or one day.
-_PROVIDER_TYPES = (
+PROVIDER_TYPES = (
     "anthropic aws_bedrock aws_sagemaker azure deepseek fireworks gcp_vertex_anthropic gcp_vertex_gemini "
     "google_ai_studio_gemini groq hyperbolic mistral openai openrouter sglang tgi together vllm xai"
 ).split()
-_RESERVED_PREFIXES = (OURS, *(f"{type_}::" for type_ in _PROVIDER_TYPES))
+_RESERVED_PREFIXES = (RESERVED, ALIAS, *(f"{type_}::" for type_ in PROVIDER_TYPES))
+
+
+def reserved_name(kind: str, name: str) -> str | None:
+    """What is wrong with a name that only headrace itself may give, None if it is not one."""
+    if not is_reserved(name):
+        return None
+    prefix = RESERVED if name.startswith(RESERVED) else ALIAS
+    return f"{kind} name cannot start with '{prefix}': {name}"
 
 
 def _name_of(kind: str) -> AfterValidator:
     def check(name: str) -> str:
-        if name.startswith(OURS):
-            raise ValueError(f"{kind} name cannot start with '{OURS}': {name}")
+        if problem := reserved_name(kind, name):
+            raise ValueError(problem)
         return name
 
     return AfterValidator(check)
@@ -36,14 +45,25 @@ def _model_name(name: str) -> str:
 def _metric_name(name: str) -> str:
     if name in ("comment", "demonstration"):
         raise ValueError(f"Metric name '{name}' is reserved and cannot be used")
-    if name.startswith(OURS) or not _METRIC_NAME.fullmatch(name):
+    if is_reserved(name) or not _METRIC_NAME.fullmatch(name):
         raise ValueError(f"Metric name '{name}' is not allowed: use ASCII letters, digits and _ - . : /")
     return name
 
 
-def _evaluator_name(name: str) -> str:
-    if "::" in name:
-        raise ValueError(f"Evaluator name cannot contain '::': {name}")
+def _without_colons(kind: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if "::" in name:
+            raise ValueError(f"{kind} name cannot contain '::': {name}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _namespace(name: str) -> str:
+    if not name:
+        raise ValueError("Namespace name cannot be empty")
+    if problem := reserved_name("Namespace", name):
+        raise ValueError(problem)
     return name
 
 
@@ -52,4 +72,6 @@ VariantName = Annotated[str, _name_of("Variant")]
 ToolName = Annotated[str, _name_of("Tool")]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 MetricName = Annotated[str, AfterValidator(_metric_name)]
-EvaluatorName = Annotated[str, AfterValidator(_evaluator_name)]
+EvaluatorName = Annotated[str, _without_colons("Evaluator")]
+EvaluationName = Annotated[str, _without_colons("Evaluation")]
+NamespaceName = Annotated[str, AfterValidator(_namespace)]

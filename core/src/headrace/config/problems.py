@@ -44,11 +44,25 @@ def describe(error: ValidationError, where: str = "") -> list[str]:
     for found in error.errors(include_url=False, include_context=False):
         # Pydantic marks a finding about a table's key, rather than its value, with one more step.
         steps = found["loc"][:-1] if found["loc"][-1:] == ("[key]",) else found["loc"]
+        steps = tuple(step for step in steps if not _is_tag(step))
         key = ".".join(str(part) for part in (*([where] if where else []), *steps))
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             message = "unknown key (extra inputs are not permitted)"
+        elif found["type"] == "table_type":
+            key += ".type"
         elif found["type"] not in ("missing", "value_error"):
             message = f"{message}, found {found['input']!r}"[:300]
-        lines += [f"{key}: {line}" if key else line for line in message.splitlines()]
+        lines += [_line(key, line) for line in message.splitlines()]
     return lines
+
+
+def _is_tag(step: object) -> bool:
+    """Which table of a union was chosen; no key of the user's."""
+    return isinstance(step, str) and step.startswith("<") and step.endswith(">")
+
+
+def _line(key: str, text: str) -> str:
+    if text.startswith("."):  # a finding about a key further down
+        return f"{key}{text}" if key else text[1:]
+    return f"{key}: {text}" if key else text

@@ -4,7 +4,7 @@ The bytes a subclass brings have to say what is fixed here: ``TEXT`` with finish
 call of ``get_weather`` with ``ARGUMENTS``; ``embeds_two`` holds the vectors (1, 0) and (0, 1) for two inputs.
 
 Features for ``lacks``: upstream (the provider answers by itself), stream, tools, json, embeddings, credentials,
-system, seed, penalties, stop_sequences, reasoning_effort.
+system, seed, penalties, stop_sequences, reasoning_effort, extra (bodies that are JSON), files, raw_usage.
 """
 
 # ruff: noqa: D102 - the name of a test is its promise
@@ -13,51 +13,47 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from typing import Any, ClassVar
 
 import pytest
+from msgspec import UNSET
 
-from ..contracts import Embedder, Provider, Services
+from ..contracts import Embedder
 from ..errors import BadUpstreamReply, MissingCredential, ProviderError, RateLimited, Unreachable
 from ..transport import Reply
-from ..types import (
-    Chunk,
-    EmbeddingRequest,
-    Message,
-    ModelRequest,
-    Params,
-    Text,
-    TextDelta,
-    Tool,
-    ToolCall,
-    ToolCallDelta,
-    ToolConfig,
-    ToolResult,
+from ..types import Chunk, Text, TextDelta, ToolCall, ToolCallDelta
+from .provider_asked import (
+    ARGUMENTS,
+    CALL_TOOL,
+    DYNAMIC_KEY,
+    EMBED_TWO,
+    FILE_DATA,
+    HELLO,
+    SCHEMA,
+    TEXT,
+    WEATHER,
+    asking,
+    every_chunk,
+    with_file,
+    within,
 )
-from .script import Broken, Script, services
-from .suite import Suite, needs, nothing_left_over
+from .provider_wire import WirePromises
+from .script import Script, services
+from .suite import needs, nothing_left_over
 
-TEXT = "Hi 👋 there"
-ARGUMENTS = {"city": "Zürich"}
-DYNAMIC_KEY = "test_key"
-
-WEATHER = Tool("get_weather", "The weather of a city", {"type": "object", "properties": {"city": {"type": "string"}}})
-SCHEMA = {
-    "type": "object",
-    "properties": {"shibboleth": {"type": "string"}},
-    "required": ["shibboleth"],
-    "additionalProperties": False,
-}
-
-
-def asking(text: str, **fields: Any) -> ModelRequest:
-    """A request of one user turn."""
-    return ModelRequest(messages=(Message("user", (Text(text),)),), **fields)
-
-
-HELLO = asking(TEXT)
-CALL_TOOL = asking(f"call get_weather {json.dumps(ARGUMENTS)}", tools=ToolConfig((WEATHER,)))
-EMBED_TWO = EmbeddingRequest(input=["first", "second"])
+__all__ = [
+    "ARGUMENTS",
+    "CALL_TOOL",
+    "DYNAMIC_KEY",
+    "EMBED_TWO",
+    "FILE_DATA",
+    "HELLO",
+    "SCHEMA",
+    "TEXT",
+    "WEATHER",
+    "ProviderConformance",
+    "asking",
+    "with_file",
+]
 
 _PIECES = pytest.mark.parametrize("piece", [7, 1, 0], ids=["7-bytes", "1-byte", "whole"])
 _REFUSALS = pytest.mark.parametrize(
@@ -70,42 +66,8 @@ _NONSENSE = pytest.mark.parametrize(
 )
 
 
-class ProviderConformance(Suite):
+class ProviderConformance(WirePromises):
     """Subclass with the upstream's bytes and ``build``; add ``build_dynamic`` where credentials exist."""
-
-    says_hi: ClassVar[bytes] = b""
-    calls_tool: ClassVar[bytes] = b""
-    streams_hi: ClassVar[bytes] = b""
-    streams_tool: ClassVar[bytes] = b""
-    embeds_two: ClassVar[bytes] = b""
-    tokens: ClassVar[tuple[int, int]] = (11, 4)
-    stream_type: ClassVar[str] = "text/event-stream"
-    secrets: ClassVar[dict[str, str]] = {}
-
-    def build(self, services: Services) -> Provider:
-        """The provider under test."""
-        raise NotImplementedError(f"{type(self).__name__}.build: return the provider under test")
-
-    def build_dynamic(self, services: Services) -> Provider:
-        """The same with its credential at ``dynamic::test_key``."""
-        raise NotImplementedError(f"{type(self).__name__}.build_dynamic: or say lacks credentials")
-
-    def against(
-        self, status: int, body: bytes, *, content_type: str = "application/json", piece: int = 7
-    ) -> tuple[Provider, Script]:
-        """A provider whose upstream gives this one answer."""
-        script = Script(Reply(status, {"content-type": content_type}, body), piece=piece)
-        return self.build(services(script, **self.secrets)), script
-
-    def streaming(self, body: bytes, *, piece: int = 7) -> tuple[Provider, Script]:
-        """A provider whose upstream streams this answer."""
-        return self.against(200, body, content_type=self.stream_type, piece=piece)
-
-    def breaking(self, error: ProviderError, *, after: bytes | None = None) -> tuple[Provider, Script]:
-        """A provider whose upstream cannot be reached, or fails ``after`` these bytes of a stream."""
-        reply = Reply(200, {"content-type": self.stream_type}, after or b"")
-        script = Script(error if after is None else Broken(reply, error))
-        return self.build(services(script, **self.secrets)), script
 
     # -- whole answers ------------------------------------------------------------------------------------
 
@@ -148,7 +110,7 @@ class ProviderConformance(Suite):
     @_PIECES
     async def test_streams_text_however_it_is_cut(self, piece: int) -> None:
         provider, _ = self.streaming(self.streams_hi, piece=piece)
-        texts = [delta for chunk in await _all(provider, HELLO) for delta in chunk.content]
+        texts = [delta for chunk in await every_chunk(provider, HELLO) for delta in chunk.content]
         assert all(isinstance(delta, TextDelta) for delta in texts)
         assert "".join(delta.text for delta in texts if isinstance(delta, TextDelta)) == TEXT
         assert len({delta.id for delta in texts}) == 1
@@ -157,7 +119,7 @@ class ProviderConformance(Suite):
     @_PIECES
     async def test_streams_a_tool_call_however_it_is_cut(self, piece: int) -> None:
         provider, _ = self.streaming(self.streams_tool, piece=piece)
-        chunks = await _all(provider, CALL_TOOL)
+        chunks = await every_chunk(provider, CALL_TOOL)
         deltas = [delta for chunk in chunks for delta in chunk.content if isinstance(delta, ToolCallDelta)]
         assert [delta.raw_name for delta in deltas if delta.raw_name is not None] == ["get_weather"]
         assert len({delta.id for delta in deltas}) == 1
@@ -167,7 +129,7 @@ class ProviderConformance(Suite):
     @needs("stream")
     async def test_streams_usage_and_finish_reason(self) -> None:
         provider, _ = self.streaming(self.streams_hi)
-        chunks = await _all(provider, HELLO)
+        chunks = await every_chunk(provider, HELLO)
         usages = [chunk.usage for chunk in chunks if chunk.usage is not None]
         # Some upstreams send running totals: the largest value is the whole.
         most = (max(usage.input_tokens or 0 for usage in usages), max(usage.output_tokens or 0 for usage in usages))
@@ -177,7 +139,7 @@ class ProviderConformance(Suite):
     @needs("stream")
     async def test_only_the_first_chunk_carries_the_request(self) -> None:
         provider, _ = self.streaming(self.streams_hi)
-        first, *others = await _all(provider, HELLO)
+        first, *others = await every_chunk(provider, HELLO)
         assert first.raw_request
         assert {chunk.raw_request for chunk in others} <= {None}
 
@@ -191,53 +153,31 @@ class ProviderConformance(Suite):
             del chunks
         assert script.open_streams == 0
 
-    # -- what reaches the wire ----------------------------------------------------------------------------
+    # -- the upstream's own account -----------------------------------------------------------------------
 
-    @needs("upstream")
-    async def test_messages_reach_the_wire(self) -> None:
-        assert "Hi" in await self._sent(HELLO)
+    @needs("upstream", "raw_usage")
+    async def test_raw_usage_is_what_the_upstream_said(self) -> None:
+        provider, _ = self.against(200, self.says_hi)
+        response = await provider.complete(HELLO)
+        assert response.raw_usage is not UNSET
+        assert response.raw_usage in list(within(json.loads(self.says_hi)))
+        assert all(count in list(within(response.raw_usage)) for count in self.tokens)
 
-    @needs("upstream", "system")
-    async def test_the_system_prompt_reaches_the_wire(self) -> None:
-        assert "Be a pirate" in await self._sent(asking(TEXT, system="Be a pirate"))
+    @needs("upstream", "raw_usage", "stream")
+    async def test_raw_usage_of_a_stream_is_what_the_upstream_said(self) -> None:
+        provider, _ = self.streaming(self.streams_hi)
+        accounts = [chunk for chunk in await every_chunk(provider, HELLO) if chunk.raw_usage is not UNSET]
+        assert accounts
+        for chunk in accounts:
+            assert chunk.raw_usage in list(within(json.loads(chunk.raw)))
 
-    @needs("upstream")
-    async def test_sampling_parameters_reach_the_wire(self) -> None:
-        await self._expect_sent(Params(temperature=0.37, top_p=0.83, max_tokens=4321), "0.37", "0.83", "4321")
-
-    @needs("upstream", "seed")
-    async def test_the_seed_reaches_the_wire(self) -> None:
-        await self._expect_sent(Params(seed=98765), "98765")
-
-    @needs("upstream", "penalties")
-    async def test_penalties_reach_the_wire(self) -> None:
-        await self._expect_sent(Params(presence_penalty=0.29, frequency_penalty=0.31), "0.29", "0.31")
-
-    @needs("upstream", "stop_sequences")
-    async def test_stop_sequences_reach_the_wire(self) -> None:
-        await self._expect_sent(Params(stop_sequences=("HALT",)), "HALT")
-
-    @needs("upstream", "reasoning_effort")
-    async def test_reasoning_effort_reaches_the_wire(self) -> None:
-        await self._expect_sent(Params(reasoning_effort="minimal"), "minimal")
-
-    @needs("upstream", "json")
-    async def test_the_output_schema_reaches_the_wire_in_strict_mode(self) -> None:
-        sent = await self._sent(asking(TEXT, json_mode="strict", output_schema=SCHEMA, function_type="json"))
-        assert "shibboleth" in sent
-
-    @needs("upstream", "tools")
-    async def test_tools_reach_the_wire(self) -> None:
-        sent = await self._sent(CALL_TOOL, answer=self.calls_tool)
-        assert [value for value in (WEATHER.name, WEATHER.description, "city") if value not in sent] == []
-
-    @needs("upstream", "tools")
-    async def test_tool_calls_and_results_reach_the_wire(self) -> None:
-        call = Message("assistant", (ToolCall("call_abc", "get_weather", '{"city": "Ystad"}'),))
-        result = Message("user", (ToolResult("call_abc", "get_weather", "42 degrees"),))
-        request = ModelRequest(messages=(*HELLO.messages, call, result), tools=ToolConfig((WEATHER,)))
-        sent = await self._sent(request)
-        assert [value for value in ("Ystad", "42 degrees") if value not in sent] == []
+    @needs("upstream", "raw_usage", "embeddings")
+    async def test_raw_usage_of_embeddings_is_what_the_upstream_said(self) -> None:
+        provider, _ = self.against(200, self.embeds_two)
+        assert isinstance(provider, Embedder)
+        response = await provider.embed(EMBED_TWO)
+        assert response.raw_usage is not UNSET
+        assert response.raw_usage in list(within(json.loads(self.embeds_two)))
 
     # -- credentials --------------------------------------------------------------------------------------
 
@@ -277,7 +217,7 @@ class ProviderConformance(Suite):
         body = b'{"error": {"message": "No pasar\xc3\xa1n"}}'
         provider, script = self.against(status, body, content_type=labelled)
         with pytest.raises(kind, match="No pasarán") as caught:
-            await _all(provider, HELLO)
+            await every_chunk(provider, HELLO)
         _check_refusal(caught.value, status, script)
         assert script.open_streams == 0
 
@@ -295,7 +235,7 @@ class ProviderConformance(Suite):
     async def test_a_stream_that_is_not_one_is_kept(self, body: str) -> None:
         provider, script = self.against(200, body.encode(), content_type="text/html")
         with pytest.raises(BadUpstreamReply) as caught:
-            await _all(provider, HELLO)
+            await every_chunk(provider, HELLO)
         assert caught.value.raw_response == body
         assert caught.value.raw_request == script.calls[0].body.decode()
 
@@ -303,7 +243,7 @@ class ProviderConformance(Suite):
     async def test_a_stream_without_any_event_is_no_answer(self) -> None:
         provider, _ = self.streaming(b"")
         with pytest.raises(BadUpstreamReply):
-            await _all(provider, HELLO)
+            await every_chunk(provider, HELLO)
 
     @needs("upstream")
     async def test_an_unreachable_upstream_is_a_provider_error(self) -> None:
@@ -316,12 +256,12 @@ class ProviderConformance(Suite):
     async def test_an_unreachable_upstream_is_a_provider_error_when_streaming(self) -> None:
         provider, script = self.breaking(Unreachable("connection refused"))
         with pytest.raises(ProviderError, match="connection refused") as caught:
-            await _all(provider, HELLO)
+            await every_chunk(provider, HELLO)
         assert caught.value.raw_request == script.calls[0].body.decode()
 
     @needs("upstream", "stream")
     async def test_a_stream_that_breaks_gives_what_it_had_and_then_raises(self) -> None:
-        whole = await _all(self.streaming(self.streams_hi)[0], HELLO)
+        whole = await every_chunk(self.streaming(self.streams_hi)[0], HELLO)
         provider, script = self.breaking(
             Unreachable("connection reset"), after=self.streams_hi[: len(self.streams_hi) * 3 // 4]
         )
@@ -371,22 +311,6 @@ class ProviderConformance(Suite):
         with pytest.raises(BadUpstreamReply) as caught:
             await provider.embed(EMBED_TWO)
         assert caught.value.raw_response == body
-
-    # -- helpers ------------------------------------------------------------------------------------------
-
-    async def _sent(self, request: ModelRequest, *, answer: bytes | None = None) -> str:
-        provider, script = self.against(200, self.says_hi if answer is None else answer)
-        await provider.complete(request)
-        return script.calls[0].body.decode()
-
-    async def _expect_sent(self, params: Params, *values: str) -> None:
-        sent = await self._sent(asking(TEXT, params=params))
-        assert [value for value in values if value not in sent] == []
-
-
-async def _all(provider: Provider, request: ModelRequest) -> list[Chunk]:
-    async with aclosing(provider.stream(request)) as chunks:
-        return [chunk async for chunk in chunks]
 
 
 def _check_refusal(error: ProviderError, status: int, script: Script) -> None:

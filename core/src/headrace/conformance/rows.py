@@ -10,6 +10,7 @@ from uuid import UUID
 
 from msgspec import structs
 
+from ..media import File, StoragePath
 from ..records import (
     BooleanFeedback,
     CommentFeedback,
@@ -62,11 +63,22 @@ TOOLS = ToolConfig(
     parallel=False,
     allowed=("find",),
 )
+# As records hold files: without their bytes.
+STORED_FILE = File(
+    "image/png",
+    None,
+    "https://example.com/a%20b.png?x=1&y=\u00e9",
+    StoragePath({"type": "s3_compatible", "bucket_name": "größe", "endpoint": None, "allow_http": False}, TEXT),
+    "high",
+    TEXT,
+)
+FILES = (STORED_FILE, File("audio/mpeg", storage_path=StoragePath({}, "observability/files/1")), File())
 INPUT = Input(
     messages=(
         InputMessage("user", (Text(TEXT), Template("user", NESTED), RawText("raw"))),
         InputMessage("assistant", (ToolCall("1", "find", '{"not json'), Thought("hm", signature="s"))),
         InputMessage("user", (ToolResult("1", "find", TEXT), Unknown(NESTED, "model", "provider"))),
+        InputMessage("user", FILES),
         InputMessage("assistant", ()),
     ),
     system={"who": TEXT},
@@ -206,6 +218,7 @@ EVERY: Mapping[str, Record] = {
         ttft_ms=0,
         tags={TEXT: TEXT, "": ""},
     ),
+    "inference-files": inference(1, input=Input((InputMessage("user", FILES),))),
     "inference-json": inference(
         1, function_type="json", output=JsonOutput('{"a":1}', {"a": 1}), output_schema=SCHEMA, tags={"a": "b"}
     ),
@@ -219,7 +232,7 @@ EVERY: Mapping[str, Record] = {
         raw_request='{"a": 1}',
         raw_response=TEXT * 1000,
         system="",
-        input_messages=(Message("user", (Text(TEXT), ToolResult("1", "find", TEXT))), Message("assistant", ())),
+        input_messages=(Message("user", (Text(TEXT), ToolResult("1", "find", TEXT), *FILES)), Message("assistant", ())),
         output=CHAT,
         finish_reason="tool_call",
         input_tokens=2**31,
@@ -232,6 +245,7 @@ EVERY: Mapping[str, Record] = {
         cached=True,
         error=TEXT,
     ),
+    "model-inference-files": model_inference(2, uid(1), input_messages=(Message("user", FILES),)),
     "model-inference-dear": model_inference(2, uid(1), cost=Decimal("123456789.123456789")),
     "boolean": structs.replace(boolean(3, uid(1), value=False), tags={"a": TEXT}),
     "float": structs.replace(number(4, uid(1), 0.1), tags={TEXT: "a"}),
@@ -263,6 +277,7 @@ EVERY: Mapping[str, Record] = {
         updated_at=datetime(1970, 1, 1, tzinfo=UTC),
     ),
     "example": example(8, (0.5, -0.25, 3.0), input=TEXT, output=TEXT),
+    "snapshot": snapshot(hash=TEXT),
 }
 
 # Names and texts that come back as they were, or are refused whole.

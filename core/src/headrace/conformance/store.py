@@ -111,6 +111,7 @@ KEPT = (
     "demonstration",
     "datapoint-full",
     "example",
+    "snapshot",
 )
 
 
@@ -140,6 +141,15 @@ class StoreConformance(Suite):
     async def test_takes_a_snapshot_and_a_run_again_and_again(self, store: Store) -> None:
         await store.write([rows.snapshot(), rows.evaluation_run(1)])
         await store.write([rows.snapshot(config="another"), rows.snapshot(), rows.evaluation_run(1)])
+        assert await store.config_snapshot(rows.SNAPSHOT) == rows.snapshot()
+
+    async def test_finds_a_configuration_by_its_whole_hash_only(self, store: Store) -> None:
+        one, other = rows.snapshot(), rows.snapshot(hash="7", config="other")
+        await store.write([one, other])
+        assert await store.config_snapshot(one.hash) == one
+        assert await store.config_snapshot("7") == other
+        for unknown in ("", "%", "07", one.hash[:-1], "x" * 100_000):
+            assert await store.config_snapshot(unknown) is None
 
     async def test_writes_nothing_when_there_is_nothing(self, store: Store) -> None:
         await store.write([])
@@ -371,7 +381,9 @@ async def _read(store: Store, record: Record) -> Sequence[Any]:
         case DemonstrationFeedback():
             assert await store.demonstrations([record.inference_id]) == {record.inference_id: record}
             return await store.feedback(record.inference_id)
-        case ConfigSnapshot() | EvaluationRun():
+        case ConfigSnapshot():
+            return [await store.config_snapshot(record.hash)]
+        case EvaluationRun():
             raise AssertionError(f"no method of a store reads {type(record).__name__} back")
         case _:
             return await store.feedback(record.target_id)

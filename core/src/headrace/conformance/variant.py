@@ -1,14 +1,15 @@
 """What every variant promises: what the request says reaches the model, and what the model says comes back.
 
-The suite lends a chat model ``m`` and an embedding model ``e``; any other name is unknown. Features for ``lacks``:
-stream, json, tools, params (it has sampling parameters of its own), failure (a model's error is the variant's).
+The suite lends a chat model ``m``, an embedding model ``e`` and a variant ``c`` that asks ``m``; any other name is
+unknown. Features for ``lacks``: stream, json, tools, params (it has sampling parameters of its own), extra-body (it
+takes that of a request), failure (a model's error is the variant's), retries.
 """
 
 # ruff: noqa: D102 - the name of a test is its promise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -16,19 +17,25 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from ..contracts import FunctionSpec, Task, Variant, VariantServices
+from ..contracts import Answer, FunctionSpec, Task, Variant, VariantServices
 from ..credentials import load
-from ..errors import AllProvidersFailed, ConfigError, ProviderError, RateLimited
+from ..errors import AllProvidersFailed, AllRetriesFailed, ConfigError, ProviderError, RateLimited
+from ..extras import Extra, ExtraBody, ExtraHeader
 from ..ids import new_id
+from ..jsonmode import ask
 from ..pieces import Pieces
 from ..prompts import Prompts
 from ..records import Example
+from ..sampling import Sampling
 from ..schemas import Schema
 from ..types import (
     Block,
+    CacheOptions,
+    Chunk,
     FunctionType,
     Input,
     InputMessage,
+    Message,
     ModelRequest,
     Params,
     Text,
@@ -49,6 +56,35 @@ TOOLS = ToolConfig((Tool("get_weather", "The weather of a city", {"type": "objec
 CALL = (ToolCall("call_1", "get_weather", '{"city":"Zürich"}'),)
 
 
+class Plain:
+    """A variant that hands its task to one model as it is; ``tasks`` are those it was given."""
+
+    def __init__(self, model: ScriptedModel, function: FunctionSpec | None = None) -> None:
+        self.tasks: list[Task] = []
+        self._model = model
+        self._function = function or function_spec()
+
+    async def run(self, task: Task) -> Answer:
+        """Ask the model."""
+        response = await self._model.complete(self._request(task), task.attempts)
+        return Answer(response.output, response.finish_reason)
+
+    async def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
+        """Ask the model, piece by piece."""
+        async with aclosing(self._model.stream(self._request(task), task.attempts)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _request(self, task: Task) -> ModelRequest:
+        self.tasks.append(task)
+        turns = [
+            Message(turn.role, tuple(block for block in turn.content if isinstance(block, Text)))
+            for turn in task.input.messages
+        ]
+        system = task.input.system if isinstance(task.input.system, str) else None
+        return ask(task, self._function, Sampling(), system=system, messages=turns)[0]
+
+
 def function_spec(type_: FunctionType = "chat") -> FunctionSpec:
     """The function ``f``; a json function has ``SCHEMA``."""
     return FunctionSpec("f", type_, output_schema=SCHEMA if type_ == "json" else None)
@@ -60,8 +96,19 @@ def variant_services(
     function: FunctionSpec | None = None,
     embedding_model: WordVectors | None = None,
     examples: Sequence[tuple[Example, float]] = (),
+    variants: Mapping[str, Variant] | None = None,
 ) -> VariantServices:
-    """What core lends the variant ``v`` of ``function``; ``examples`` are what is nearest, with distances."""
+    """What core lends the variant ``v`` of ``function``; ``examples`` are what is nearest, with distances.
+
+    ``variants`` are the function's others by name; unless they are given, there is ``c``, which asks ``model``.
+    """
+    function = function or function_spec()
+    others = variants if variants is not None else {"c": Plain(model, function)} if model else {}
+
+    def variant(name: str, timeout_s: float | None) -> Variant:
+        if name not in others:
+            raise ConfigError(f"Unknown candidate variant: {name}")
+        return others[name]
 
     async def nearest(
         function_name: str, variant_name: str, embedding: Sequence[float], k: int
@@ -74,11 +121,12 @@ def variant_services(
         secret=lambda location: load(location, {}),
         clock=SetClock(),
         name="v",
-        function=function or function_spec(),
+        function=function,
         model=_named({"m": model}),
         embedding_model=_named({"e": embedding_model}),
         prompts=Prompts(),
         nearest=nearest,
+        variant=variant,
     )
 
 
@@ -90,6 +138,9 @@ def task(
     params: Params | None = None,
     tools: ToolConfig | None = None,
     credentials: Mapping[str, str] | None = None,
+    extra: Extra | None = None,
+    cache: CacheOptions | None = None,
+    discriminator: str = "",
 ) -> Task:
     """One inference with a single user turn, or with ``input_``."""
     return Task(
@@ -101,6 +152,9 @@ def task(
         output_schema=function.output_schema if function else None,
         credentials=credentials or {},
         attempts=[],
+        extra=extra or Extra(),
+        cache=cache or CacheOptions(),
+        discriminator=discriminator,
     )
 
 
@@ -119,6 +173,10 @@ class VariantConformance(Suite):
     def build(self, services: VariantServices) -> Variant:
         """The variant under test, asking the model ``m`` (and the embedding model ``e``)."""
         raise NotImplementedError(f"{type(self).__name__}.build: return the variant under test")
+
+    def retrying(self, services: VariantServices) -> Variant:
+        """The same with ``retries = { num_retries = 2, max_delay_s = 0 }`` for the model ``m``."""
+        raise NotImplementedError(f"{type(self).__name__}.retrying: return a variant that asks its model three times")
 
     def examples(self, type_: FunctionType) -> Sequence[tuple[Example, float]]:
         """What the store finds near any input, with distances; nothing unless a subclass says so."""
@@ -143,9 +201,36 @@ class VariantConformance(Suite):
     async def test_the_request_reaches_the_model(self) -> None:
         variant, model = self.against(ANSWER)
         await variant.run(task("shibboleth", credentials={"key": "sk-test"}))
-        assert "shibboleth" in str(model.requests[-1].messages)
-        assert model.requests[-1].credentials == {"key": "sk-test"}
-        assert model.requests[-1].function_type == "chat"
+        assert "shibboleth" in str(model.requests[0].messages)
+        assert model.requests[0].credentials == {"key": "sk-test"}
+        assert model.requests[0].function_type == "chat"
+
+    async def test_what_is_said_of_headers_and_of_the_cache_reaches_the_model(self) -> None:
+        variant, model = self.against(ANSWER)
+        extra = Extra(headers=(ExtraHeader(name="x-team", value="blue"),))
+        cache = CacheOptions("read_only", max_age_s=60)
+        given = task(extra=extra, cache=cache)
+        await variant.run(given)
+        assert model.requests
+        for attempt in given.attempts:
+            assert attempt.request.cache == cache
+        for request in model.requests:
+            assert request.extra == extra
+
+    async def test_equal_calls_are_told_apart_in_the_cache(self) -> None:
+        variant, model = self.against(ANSWER)
+        await variant.run(task(discriminator="first"))
+        await variant.run(task(discriminator="second"))
+        one, other = model.requests[0].discriminator, model.requests[-1].discriminator
+        assert one.startswith("first")
+        assert other.startswith("second")
+
+    @needs("extra-body")
+    async def test_what_a_caller_writes_into_the_body_reaches_the_model(self) -> None:
+        variant, model = self.against(ANSWER)
+        extra = Extra((ExtraBody(pointer="/user", value="ada"),))
+        await variant.run(task(extra=extra))
+        assert model.requests[-1].extra == extra
 
     async def test_every_model_call_is_among_the_attempts(self) -> None:
         variant, model = self.against(ANSWER)
@@ -177,6 +262,22 @@ class VariantConformance(Suite):
             await variant.run(task())
         assert caught.value is error
 
+    @needs("retries")
+    async def test_a_model_that_fails_is_asked_again(self) -> None:
+        error = RateLimited("slow down", status=429)
+        model = ScriptedModel(error, error, ANSWER)
+        services = variant_services(model, embedding_model=WordVectors(), examples=self.examples("chat"))
+        assert (await self.retrying(services).run(task())).output == (Text(ANSWER),)
+        assert len(model.requests) == 3
+
+    @needs("retries")
+    async def test_a_model_that_goes_on_failing_is_left(self) -> None:
+        model = ScriptedModel(RateLimited("slow down", status=429))
+        services = variant_services(model, embedding_model=WordVectors(), examples=self.examples("chat"))
+        with pytest.raises(AllRetriesFailed):
+            await self.retrying(services).run(task())
+        assert len(model.requests) == 3
+
     @needs("params")
     async def test_the_requests_parameters_reach_the_model(self) -> None:
         variant, model = self.against(ANSWER)
@@ -188,7 +289,7 @@ class VariantConformance(Suite):
     async def test_tools_reach_the_model_and_calls_come_back(self) -> None:
         variant, model = self.against(CALL)
         assert (await variant.run(task(tools=TOOLS))).output == CALL
-        assert model.requests[-1].tools == TOOLS
+        assert model.requests[0].tools == TOOLS
 
     @needs("tools", "stream")
     async def test_calls_are_streamed(self) -> None:
@@ -200,17 +301,17 @@ class VariantConformance(Suite):
         variant, model = self.against(JSON_ANSWER, type_="json")
         answer = await variant.run(task(function=function_spec("json")))
         assert answer.output == (Text(JSON_ANSWER),)
-        assert model.requests[-1].output_schema == SCHEMA.value
-        assert model.requests[-1].function_type == "json"
+        assert model.requests[0].output_schema == SCHEMA.value
+        assert model.requests[0].function_type == "json"
 
-    @needs("json")
+    @needs("json", "params")
     async def test_the_requests_json_mode_goes_before_the_variants(self) -> None:
         variant, model = self.against(JSON_ANSWER, type_="json")
         for mode in ("off", "on", "strict"):
             await variant.run(task(function=function_spec("json"), params=Params(json_mode=mode)))
             assert model.requests[-1].json_mode == mode
 
-    @needs("json")
+    @needs("json", "params")
     async def test_json_by_tool_offers_the_schema_as_a_tool(self) -> None:
         call = (ToolCall("1", "respond", JSON_ANSWER),)
         variant, model = self.against(call, type_="json")

@@ -15,23 +15,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import __version__
 from ..errors import StoreError
 from ..gateway import Gateway
-from . import datasets, native, openai
-from .errors import native_body
-from .routing import Route
+from . import anthropic, datasets, native, openai, platform, responses
+from .errors import Edge, keep, native_body
+from .routing import Route, introduce
 
 _VERSION_HEADER = "x-tensorzero-gateway-version"
 
 
 def create_app(
-    gateway: Gateway, *, base_path: str = "/", max_body_bytes: int = 100 * 1024 * 1024, owns_gateway: bool = True
+    gateway: Gateway,
+    *,
+    base_path: str = "/",
+    max_body_bytes: int = 100 * 1024 * 1024,
+    owns_gateway: bool = True,
+    error_json: bool = False,
+    debug: bool = False,
+    keep_alive_s: float = 15.0,
 ) -> ASGIApp:
-    """An app for any ASGI server. It opens and closes the gateway with the server's lifespan, if it owns it."""
-    routes = [
-        *native.routes(gateway, max_body_bytes),
-        *openai.routes(gateway, max_body_bytes),
-        *datasets.routes(gateway, max_body_bytes),
-        *Status(gateway).routes(),
-    ]
+    """An app for any ASGI server. It opens and closes the gateway with the server's lifespan, if it owns it.
+
+    ``max_body_bytes`` bounds bodies before and after decompression. ``error_json`` adds errors as data to error
+    bodies, with upstreams' raw texts in them only in ``debug``. A stream that is quiet for ``keep_alive_s`` gets a
+    comment.
+    """
+    routes = routes_of(gateway, max_body_bytes)
+    introduce(routes)
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
@@ -43,7 +51,20 @@ def create_app(
 
     top = routes if base_path == "/" else [Mount(base_path, routes=routes)]
     router = Router(top, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
-    return _Versioned(router)
+    return _Around(router, Edge(error_json, debug, keep_alive_s))
+
+
+def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
+    """Every route of every surface, frequent ones first."""
+    return [
+        *native.routes(gateway, max_body_bytes),
+        *openai.routes(gateway, max_body_bytes),
+        *responses.routes(gateway, max_body_bytes),
+        *anthropic.routes(gateway, max_body_bytes),
+        *datasets.routes(gateway, max_body_bytes),
+        *platform.routes(gateway, max_body_bytes),
+        *Status(gateway).routes(),
+    ]
 
 
 class Status:
@@ -79,16 +100,18 @@ class Status:
         return Response(self._gateway.telemetry.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-class _Versioned:
-    """Plain ASGI middleware (240 µs cheaper than Starlette's): the version header on every response."""
+class _Around:
+    """Plain ASGI middleware (240 µs cheaper than Starlette's): the version on every response, manners for all."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
         self._app = app
+        self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        keep(self._edge, scope)
 
         async def versioned(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -102,7 +125,8 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1000})
         return
-    error = native_body(f"Route not found: {scope['method']} {scope['path']}")
+    path = scope.get("raw_path") or scope["path"].encode()  # as received, that is: not unquoted
+    error = native_body(f"Route not found: {scope['method']} {path.decode(errors='replace')}")
     await _json(error, 404)(scope, receive, send)
 
 

@@ -15,8 +15,10 @@ from ..datasets import OutputSource
 from ..errors import BadRequest, NotFound, NotSupported
 from ..gateway import Gateway
 from ..records import Datapoint
-from ..types import Split
-from .errors import decode, native_body, read
+from ..types import CustomTool, Split, Tool, ToolConfig
+from .blocks import shown
+from .bodies import U32
+from .errors import decode, native_body, query_whole, read
 from .native import encode
 from .routing import Route
 
@@ -27,20 +29,25 @@ class _FromInferencesBody(Struct):
     function_name: str | None = None
     variant_name: str | None = None
     episode_id: UUID | None = None
-    limit: int | None = None
-    offset: int | None = None
+    limit: U32 | None = None
+    offset: U32 | None = None
     before: UUID | None = None
     output_source: OutputSource | None = None
+    after: UUID | None = None
     filters: dict[str, Any] | None = None
+    filter: dict[str, Any] | None = None
+    order_by: list[Any] | None = None
+    search_query_experimental: str | None = None
 
 
 class _ListBody(Struct):
     function_name: str | None = None
-    limit: int | None = None
-    page_size: int | None = None  # deprecated alias of limit
-    offset: int | None = None
+    limit: U32 | None = None
+    page_size: U32 | None = None  # deprecated alias of limit
+    offset: U32 | None = None
     splits: list[Split] | None = None
     filter: dict[str, Any] | None = None
+    order_by: list[Any] | None = None
     search_query_experimental: str | None = None
 
 
@@ -72,8 +79,7 @@ class DatasetRoutes:
     async def list_datapoints(self, request: Request) -> Response:
         """``POST /v1/datasets/{dataset_name}/list_datapoints``."""
         body = decode(_list, await read(request, self._max_body_bytes))
-        if body.filter or body.search_query_experimental:
-            raise NotSupported("`filter` and `search_query_experimental` are not supported by this version of headrace")
+        _refuse(body, "filter", "order_by", "search_query_experimental")
         query = DatapointQuery(
             dataset_name=request.path_params["dataset_name"],
             function_name=body.function_name,
@@ -84,19 +90,19 @@ class DatasetRoutes:
         return self._datapoints(await self._gateway.datasets.find(query))
 
     async def get_datapoints(self, request: Request) -> Response:
-        """``POST /v1/datasets/{dataset_name}/get_datapoints``; retired ones too."""
+        """``POST /v1/datasets[/{dataset_name}]/get_datapoints``; retired ones too."""
         body = decode(_get, await read(request, self._max_body_bytes))
-        query = DatapointQuery(ids=tuple(body.ids), dataset_name=request.path_params["dataset_name"], limit=None)
+        query = DatapointQuery(ids=tuple(body.ids), dataset_name=request.path_params.get("dataset_name"), limit=None)
         return self._datapoints(await self._gateway.datasets.find(query) if body.ids else [])
 
     async def datasets(self, request: Request) -> Response:
         """``GET /internal/datasets``."""
+        limit, offset = query_whole(request, "limit"), query_whole(request, "offset") or 0
         found = await self._gateway.datasets.names(request.query_params.get("function_name"))
-        return _json({"datasets": found})
+        return _json({"datasets": found[offset : None if limit is None else offset + limit]})
 
     def _query(self, body: _FromInferencesBody) -> InferenceQuery:
-        if body.filters:
-            raise NotSupported("`filters` is not supported by this version of headrace")
+        _refuse(body, "filters", "filter", "after", "order_by", "search_query_experimental")
         if body.function_name is not None and body.function_name not in self._gateway.functions:
             raise NotFound(f"Unknown function: {body.function_name}")
         if body.type == "inference_ids":
@@ -117,13 +123,13 @@ class DatasetRoutes:
 
     def _shown(self, datapoint: Datapoint) -> dict[str, Any]:
         """The wire form (datasets-and-queries 4) and ``split``, which is ours."""
-        shown: dict[str, Any] = {
+        body: dict[str, Any] = {
             "type": datapoint.function_type,
             "dataset_name": datapoint.dataset_name,
             "function_name": datapoint.function_name,
             "id": datapoint.id,
             "episode_id": datapoint.episode_id,
-            "input": datapoint.input,
+            "input": shown(datapoint.input),
             "output": datapoint.output,
             "tags": datapoint.tags,
             "is_deleted": datapoint.staled_at is not None,
@@ -135,18 +141,32 @@ class DatasetRoutes:
             "split": datapoint.split,
         }
         if datapoint.function_type == "json":
-            return shown | {"output_schema": datapoint.output_schema or {}}
-        tools = datapoint.tools
-        if tools is not None:
-            function = self._gateway.functions.get(datapoint.function_name)
-            configured = {tool.name for tool in function.spec.tools.values()} if function else set()
-            shown |= {
-                "additional_tools": [tool for tool in tools.tools if tool.name not in configured],
-                "allowed_tools": tools.allowed,
-                "tool_choice": tools.choice,
-                "parallel_tool_calls": tools.parallel,
-            }
-        return shown
+            return body | {"output_schema": datapoint.output_schema or {}}
+        return body | (self._tools(datapoint.function_name, datapoint.tools) if datapoint.tools is not None else {})
+
+    def _tools(self, function_name: str, tools: ToolConfig) -> dict[str, Any]:
+        """The fields that would ask for these tools again."""
+        function = self._gateway.functions.get(function_name)
+        configured = {tool.name for tool in function.spec.tools.values()} if function else set()
+        added = [_tool("function", tool) for tool in tools.tools if tool.name not in configured]
+        return {
+            "additional_tools": added + [_tool("openai_custom", tool) for tool in tools.custom],
+            "allowed_tools": tools.allowed,
+            "tool_choice": tools.choice,
+            "parallel_tool_calls": tools.parallel,
+            "provider_tools": tools.provider_tools,
+        }
+
+
+def _tool(type_: str, tool: Tool | CustomTool) -> dict[str, Any]:
+    return {"type": type_, **msgspec.to_builtins(tool)}
+
+
+def _refuse(body: Struct, *names: str) -> None:
+    """What would select or order differently must not be passed over in silence."""
+    for name in names:
+        if getattr(body, name):
+            raise NotSupported(f"`{name}` is not supported by this version of headrace")
 
 
 def _first(*values: int | None) -> int | None:
@@ -164,5 +184,6 @@ def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:
         Route("POST", "/v1/datasets/{dataset_name}/from_inferences", endpoints.from_inferences, native_body),
         Route("POST", "/v1/datasets/{dataset_name}/list_datapoints", endpoints.list_datapoints, native_body),
         Route("POST", "/v1/datasets/{dataset_name}/get_datapoints", endpoints.get_datapoints, native_body),
+        Route("POST", "/v1/datasets/get_datapoints", endpoints.get_datapoints, native_body),
         Route("GET", "/internal/datasets", endpoints.datasets, native_body),
     ]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
+from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from ..errors import BadRequest, HeadraceError
+from .compression import plain
+from .error_json import error_json
 
 log = logging.getLogger(__name__)
 
@@ -20,17 +25,79 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Any]]
 ErrorBody = Callable[[str], dict[str, Any]]
 
+MAX_DEPTH = 128  # as serde_json has it; far below what Python's own recursion bears anywhere further in
+
 _AT = re.compile(r"^(?P<reason>.*?) - at `(?:key in )?\$\.?(?P<path>.*)`$", re.DOTALL)
+_VARIANT = re.compile(r"^Invalid (?:enum )?value '(?P<value>.*?)'", re.DOTALL)
+_ONE_KIND, _OTHERS = bytes.maketrans(b"{}", b"[]"), bytes(set(range(256)) - set(b"[]{}"))
+_EDGE = "headrace.edge"
 
 
-def native_body(message: str) -> dict[str, Any]:
-    """``{"error": message}``."""
-    return {"error": message}
+class BadParameter(BadRequest):
+    """A path or query parameter that cannot be read. Answered as plain text on every surface (http-api 1)."""
 
 
-def openai_body(message: str) -> dict[str, Any]:
-    """``{"error": {"message": message}}``."""
-    return {"error": {"message": message}}
+@dataclass(frozen=True)
+class Edge:
+    """How an app behaves towards its callers, whatever the surface; see ``create_app``."""
+
+    error_json: bool = False
+    debug: bool = False
+    keep_alive_s: float = 15.0
+
+
+_DEFAULT = Edge()
+
+
+def keep(edge: Edge, scope: MutableMapping[str, Any]) -> None:
+    """Put it where whoever answers this request finds it."""
+    scope[_EDGE] = edge
+
+
+def edge_of(scope: MutableMapping[str, Any]) -> Edge:
+    """What the app said, or the defaults where there is no app around a surface."""
+    edge: Edge = scope.get(_EDGE, _DEFAULT)
+    return edge
+
+
+class Surface:
+    """How one surface writes errors: call it for a plain message, or ask ``of`` for all that is known of an error.
+
+    ``prefix`` goes before the names of fields that the surface's own vendor does not have.
+    """
+
+    def __init__(self, prefix: str = "", *, nested: bool = False) -> None:
+        self._prefix = prefix
+        self._nested = nested
+
+    def __call__(self, message: str, *, raw_chunk: str | None = None) -> dict[str, Any]:
+        """The body of an error of which there is only a message, and perhaps the upstream's event."""
+        body: dict[str, Any] = {"error": {"message": message} if self._nested else message}
+        if raw_chunk is not None:
+            body[f"{self._prefix}raw_chunk"] = raw_chunk
+        return body
+
+    def of(self, error: Exception, edge: Edge) -> dict[str, Any]:
+        """The body of an error, with ``error_json`` and the raw responses of failed attempts where asked for."""
+        body = self(message_of(error))
+        if edge.error_json:
+            shown = error_json(error, debug=edge.debug)
+            if self._nested:
+                body["error"] |= {f"{self._prefix}error_json": shown, "error_json": shown}
+            else:
+                body["error_json"] = shown
+        if isinstance(error, HeadraceError) and error.raw_responses:
+            body[f"{self._prefix}raw_response"] = list(error.raw_responses)
+        return body
+
+
+native_body = Surface()
+openai_body = Surface("tensorzero_", nested=True)
+
+
+def body_of(surface: ErrorBody, error: Exception, edge: Edge) -> bytes:
+    """The JSON of an error. A surface may be any function from a message to a body."""
+    return msgspec.json.encode(surface.of(error, edge) if isinstance(surface, Surface) else surface(message_of(error)))
 
 
 def status_of(error: Exception) -> int:
@@ -46,10 +113,11 @@ def message_of(error: Exception) -> str:
     return f"Internal error: {type(error).__name__}"
 
 
-def respond(body: ErrorBody, error: Exception) -> Response:
+def respond(body: ErrorBody, error: Exception, edge: Edge = _DEFAULT) -> Response:
     """The error as a response of a surface."""
-    content = msgspec.json.encode(body(message_of(error)))
-    return Response(content, status_of(error), media_type="application/json")
+    if isinstance(error, BadParameter):
+        return PlainTextResponse(str(error), error.http_status)
+    return Response(body_of(body, error, edge), status_of(error), media_type="application/json")
 
 
 def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
@@ -62,7 +130,7 @@ def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception as error:
-                return respond(body, error)
+                return respond(body, error, edge_of(request.scope))
 
         return guarded
 
@@ -70,7 +138,7 @@ def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
 
 
 async def read(request: Request, bound: int) -> bytes:
-    """The whole body. Raise BadRequest beyond the bound, without reading on."""
+    """The whole body, decompressed. Raise BadRequest if it exceeds the bound before or after, without reading on."""
     parts, size = [], 0
     async with aclosing(request.stream()) as stream:
         async for part in stream:
@@ -78,23 +146,66 @@ async def read(request: Request, bound: int) -> bytes:
             if size > bound:
                 raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
             parts.append(part)
-    return b"".join(parts)
+    body = b"".join(parts)
+    encoding = request.headers.get("content-encoding")
+    return body if encoding is None else await to_thread.run_sync(plain, encoding, body, bound)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """A checked Struct. Raise BadRequest that says where in the document and why."""
     try:
-        return decoder.decode(body)
+        found = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise BadRequest(_located(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"Failed to parse the request body as JSON: {error} (400 Bad Request)") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(error) from None
+    except RecursionError:
+        raise _not_json(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    if _too_deep(body):
+        raise _not_json(f"it is nested deeper than {MAX_DEPTH} levels")
+    return found
+
+
+def path_uuid(request: Request, name: str) -> UUID:
+    """A path parameter that must be a UUID. Raise BadParameter."""
+    text = str(request.path_params[name])
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadParameter(f"Invalid URL: Cannot parse `{name}` with value `{text[:100]}`: not a UUID") from None
+
+
+def query_whole(request: Request, name: str) -> int | None:
+    """A query parameter that must be a whole number of 32 bits, or None if it is not there. Raise BadParameter."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
+        raise BadParameter(f"Failed to deserialize query string: {name}: invalid value `{text[:100]}`: not a u32")
+    return int(text)
+
+
+def _too_deep(body: bytes) -> bool:
+    """Whether this JSON is nested too deeply. In few steps that each go through all of it, as bytes do fast."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:  # as nearly always
+        return False
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(unescaped.split(b'"')[::2]).translate(_ONE_KIND, _OTHERS)  # outside of strings
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # takes the innermost level away
+        if not brackets:
+            return False
+    return bool(brackets)
+
+
+def _not_json(reason: object) -> BadRequest:
+    return BadRequest(f"Failed to parse the request body as JSON: {reason} (400 Bad Request)")
 
 
 def _located(text: str) -> str:
     """msgspec's ``reason - at `$.path``` as ``path: reason``."""
-    text = text.replace("Object contains unknown field", "unknown field")
     found = _AT.match(text)
-    if found is None:
-        return text
-    return f"{found['path']}: {found['reason']}" if found["path"] else found["reason"]
+    reason, path = (found["reason"], found["path"]) if found else (text, "")
+    reason = _VARIANT.sub(lambda match: f"unknown variant `{match['value']}`", reason)
+    reason = reason.replace("Object contains unknown field", "unknown field")
+    return f"{path}: {reason}" if path else reason

@@ -39,12 +39,19 @@ def response_body(response: InferenceResponse) -> dict[str, Any]:
         "output" if isinstance(response.output, JsonOutput) else "content": response.output,
         "usage": _usage(response.usage),
     }
-    if response.finish_reason is not None:
-        body["finish_reason"] = response.finish_reason
+    for name in ("finish_reason", "raw_usage", "raw_response", "original_response"):
+        if (value := getattr(response, name)) is not None:
+            body[name] = value
     return body
 
 
-def _chunk_body(chunk: InferenceChunk) -> dict[str, Any]:
+_OPTIONAL = ("finish_reason", "raw_usage", "raw_response", "original_chunk", "raw_chunk")
+
+
+def chunk_body(chunk: InferenceChunk) -> dict[str, Any]:
+    """The JSON object of one streamed piece, or of the error that stands in its place (http-api 13.2)."""
+    if chunk.error is not None:
+        return native_body(chunk.error, raw_chunk=chunk.raw_chunk)
     body: dict[str, Any] = {
         "inference_id": chunk.inference_id,
         "episode_id": chunk.episode_id,
@@ -56,15 +63,18 @@ def _chunk_body(chunk: InferenceChunk) -> dict[str, Any]:
         body["raw"] = chunk.raw
     if chunk.usage is not None:
         body["usage"] = _usage(chunk.usage)
-    if chunk.finish_reason is not None:
-        body["finish_reason"] = chunk.finish_reason
+    for name in _OPTIONAL:
+        if (value := getattr(chunk, name)) is not None:
+            body[name] = value
+    if chunk.aggregated is not None:
+        body["aggregated_response"] = chunk.aggregated
     return body
 
 
 async def _events(chunks: AsyncGenerator[InferenceChunk, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(chunks):
         async for chunk in chunks:
-            yield encode(_chunk_body(chunk) if chunk.error is None else native_body(chunk.error))
+            yield encode(chunk_body(chunk))
 
 
 class Native:

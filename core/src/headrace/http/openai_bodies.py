@@ -1,78 +1,46 @@
-"""What OpenAI's routes accept: bytes to checked Structs to neutral requests (http-api 16.1-16.2, 17)."""
+"""The body of ``POST /openai/v1/chat/completions``: bytes to a checked Struct to a neutral request (http-api 16.2)."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from collections.abc import Set
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct, field
 
-from ..errors import BadRequest, NotSupported
+from ..errors import BadRequest
 from ..exchange import InferenceRequest
-from ..types import EmbeddingInput, JsonMode, Params, ServiceTier, Specific, Tool, ToolChoice
+from ..types import JsonMode, Params, ServiceTier
+from .bodies import (
+    CacheOptionsBody,
+    ExtraBodyEntry,
+    ExtraHeaderEntry,
+    ParamsBody,
+    ProviderToolBody,
+    to_cache,
+    to_extra,
+    to_namespace,
+    to_params,
+    to_provider_tools,
+    to_tags,
+)
+from .openai_fields import FUNCTION, MODEL, U32, parse, rest
 from .openai_messages import OpenAIMessage, to_input
+from .openai_tools import ResponseFormat, ToolBody, ToolChoiceBody, to_choice, to_json_mode, to_tools
 
 log = logging.getLogger(__name__)
 
-_FUNCTION, _MODEL = "tensorzero::function_name::", "tensorzero::model_name::"
-
-
-class _JsonSchema(Struct):
-    name: str = ""
-    schema: dict[str, Any] | None = None
-
-
-class _ResponseFormat(Struct):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: _JsonSchema | None = None
-
-
-class _ToolFunction(Struct):
-    name: str
-    parameters: dict[str, Any]
-    description: str | None = None
-    strict: bool | None = None
-
-
-class _Tool(Struct):
-    type: Literal["function"]
-    function: _ToolFunction
-
-
-class _Named(Struct):
-    name: str
-
-
-class _NamedTool(Struct):
-    function: _Named
-    type: Literal["function"] = "function"
-
-
-class _AllowedTools(Struct):
-    tools: list[_NamedTool]
-    mode: Literal["auto", "required"]
-
-
-class _SpecificChoice(Struct, tag="function"):
-    function: _Named
-
-
-class _AllowedChoice(Struct, tag="allowed_tools"):
-    allowed_tools: _AllowedTools
+_IN_A_LOG_LINE = 20  # names of unknown fields
 
 
 class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class _ParamsBody(Struct, forbid_unknown_fields=True):
-    chat_completion: Params
-
-
 class ChatBody(Struct, kw_only=True):
-    """The body of ``POST /openai/v1/chat/completions``; unknown keys are ignored unless asked otherwise."""
+    """Every field that means something here; others are ignored unless asked otherwise."""
 
     model: str
     messages: list[OpenAIMessage]
@@ -80,16 +48,16 @@ class ChatBody(Struct, kw_only=True):
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: int | None = None
+    seed: U32 | None = None
     reasoning_effort: str | None = None
     service_tier: ServiceTier | None = None
     verbosity: str | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: U32 | None = None
+    max_completion_tokens: U32 | None = None
     stop: list[str] | None = None
-    response_format: _ResponseFormat | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | _SpecificChoice | _AllowedChoice | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[ToolBody] | None = None
+    tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -97,106 +65,100 @@ class ChatBody(Struct, kw_only=True):
     variant_name: str | None = field(name="tensorzero::variant_name", default=None)
     dryrun: bool | None = field(name="tensorzero::dryrun", default=None)
     episode_id: UUID | None = field(name="tensorzero::episode_id", default=None)
+    namespace: str | None = field(name="tensorzero::namespace", default=None)
+    cache_options: CacheOptionsBody | None = field(name="tensorzero::cache_options", default=None)
+    extra_body: list[ExtraBodyEntry] | None = field(name="tensorzero::extra_body", default=None)
+    extra_headers: list[ExtraHeaderEntry] | None = field(name="tensorzero::extra_headers", default=None)
     tags: dict[str, str] | None = field(name="tensorzero::tags", default=None)
     credentials: dict[str, str] | None = field(name="tensorzero::credentials", default=None)
-    params: _ParamsBody | None = field(name="tensorzero::params", default=None)
+    provider_tools: list[ProviderToolBody] | None = field(name="tensorzero::provider_tools", default=None)
+    params: ParamsBody | None = field(name="tensorzero::params", default=None)
+    include_raw_usage: bool | None = field(name="tensorzero::include_raw_usage", default=None)
+    include_raw_response: bool | None = field(name="tensorzero::include_raw_response", default=None)
+    include_original_response: bool | None = field(name="tensorzero::include_original_response", default=None)
+    inline_variant: dict[str, Any] | None = field(name="tensorzero::internal_dynamic_variant_config", default=None)
     deny_unknown_fields: bool | None = field(name="tensorzero::deny_unknown_fields", default=None)
 
-
-class EmbeddingsBody(Struct, kw_only=True):
-    """The body of ``POST /openai/v1/embeddings``; other keys are ignored."""
-
-    model: str
-    input: EmbeddingInput
-    dimensions: int | None = None
-    encoding_format: Literal["float", "base64"] | None = None
-    credentials: dict[str, str] | None = field(name="tensorzero::credentials", default=None)
+    @property
+    def shows_usage(self) -> bool:
+        """Whether a stream ends with the tokens used."""
+        return bool(self.include_raw_usage or (self.stream_options and self.stream_options.include_usage))
 
 
-chat = msgspec.json.Decoder(ChatBody)
-embeddings = msgspec.json.Decoder(EmbeddingsBody)
-
-_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_decoder = msgspec.json.Decoder(ChatBody)
 _KNOWN = frozenset(info.encode_name for info in msgspec.structs.fields(ChatBody))
-_LATER = frozenset(
-    f"tensorzero::{name}"
-    for name in (
-        "namespace",
-        "cache_options",
-        "extra_body",
-        "extra_headers",
-        "provider_tools",
-        "include_raw_usage",
-        "include_raw_response",
-        "include_original_response",
-        "internal_dynamic_variant_config",
-    )
-)
 
 
-def to_request(body: ChatBody, raw: bytes) -> InferenceRequest:
-    """The neutral request; ``raw`` is looked at for keys that the Struct does not know. Raise BadRequest."""
-    _check_keys(body, raw)
-    if body.n not in (None, 1):
-        raise BadRequest(f"`n` must be absent or 1, found {body.n}")
+def read_chat(raw: bytes) -> tuple[ChatBody, InferenceRequest]:
+    """The body, and the neutral request that it means. Raise BadRequest."""
+    body, names = parse(_decoder, raw)
+    _check(body, names)
     function_name, model_name = _target(body.model)
-    mode, schema = _response_format(body.response_format)
-    choice, allowed = _tool_choice(body.tool_choice)
-    return InferenceRequest(
+    mode, schema = to_json_mode(body.response_format)
+    choice, allowed = to_choice(body.tool_choice)
+    tools, custom = to_tools(body.tools or ())
+    return body, InferenceRequest(
         input=to_input(body.messages),
         function_name=function_name,
         model_name=model_name,
         episode_id=body.episode_id,
         variant_name=body.variant_name,
+        inline_variant=body.inline_variant,
+        namespace=to_namespace(body.namespace),
         params=_params(body, mode),
         dryrun=bool(body.dryrun),
-        tags=body.tags or {},
+        tags=to_tags(body.tags),
         allowed_tools=allowed,
-        additional_tools=tuple(
-            Tool(
-                tool.function.name,
-                tool.function.description or "",
-                tool.function.parameters,
-                bool(tool.function.strict),
-            )
-            for tool in body.tools or ()
-        ),
+        additional_tools=tools,
+        custom_tools=custom,
+        provider_tools=to_provider_tools(body.provider_tools, where="tensorzero::provider_tools"),
         tool_choice=choice,
         parallel_tool_calls=body.parallel_tool_calls,
         output_schema=schema,
         credentials=body.credentials or {},
+        cache=to_cache(body.cache_options),
+        extra=to_extra(
+            body.extra_body,
+            body.extra_headers,
+            where_body="tensorzero::extra_body",
+            where_headers="tensorzero::extra_headers",
+        ),
+        include_raw_response=bool(body.include_raw_response),
+        include_raw_usage=bool(body.include_raw_usage),
+        include_original_response=bool(body.include_original_response),
     )
 
 
-def _check_keys(body: ChatBody, raw: bytes) -> None:
-    document = _keys.decode(raw)
-    unknown = sorted(key for key in document if key not in _KNOWN)
-    for key in unknown:
-        if key in _LATER and _asks_for_something(document[key]):
-            raise NotSupported(f"`{key}` is not supported by this version of headrace")
-    strange = [key for key in unknown if key not in _LATER]
-    if strange and body.deny_unknown_fields:
-        raise BadRequest(f"`tensorzero::deny_unknown_fields` is set, and these fields are unknown: {strange}")
-    if strange:
-        log.warning("ignored unknown fields %s", strange)
-
-
-def _asks_for_something(value: msgspec.Raw) -> bool:
-    decoded = msgspec.json.decode(value)
-    if isinstance(decoded, dict) and decoded.get("enabled") == "off":
-        return False
-    return bool(decoded)
+def _check(body: ChatBody, names: Set[str]) -> None:
+    """The rules that no type says."""
+    unknown = sorted(names - _KNOWN)
+    if unknown and body.deny_unknown_fields:
+        raise BadRequest(f"`tensorzero::deny_unknown_fields` is set, and these fields are unknown: {unknown}")
+    if unknown:
+        log.warning("ignored %d unknown fields: %s", len(unknown), unknown[:_IN_A_LOG_LINE])
+    if body.n not in (None, 1):
+        raise BadRequest(f"`n` must be absent or 1, found {body.n}")
+    if body.include_original_response:
+        log.warning("`tensorzero::include_original_response` is deprecated; use `tensorzero::include_raw_response`")
+    if (
+        body.stream
+        and body.include_raw_usage
+        and body.stream_options is not None
+        and body.stream_options.include_usage is False
+    ):
+        raise BadRequest(
+            "`tensorzero::include_raw_usage` needs usage: leave `stream_options.include_usage` out, or set it to true"
+        )
 
 
 def _target(model: str) -> tuple[str | None, str | None]:
-    for prefix in (_FUNCTION, _MODEL):
-        name = model.removeprefix(prefix)
-        if name != model and name:
-            return (name, None) if prefix == _FUNCTION else (None, name)
-    raise BadRequest(
-        "Invalid request to OpenAI-compatible endpoint: `model` field must start with "
-        f"`{_FUNCTION}` or `{_MODEL}`, found `{model}`"
-    )
+    function_name, model_name = rest(model, FUNCTION), rest(model, MODEL)
+    if function_name is None and model_name is None:
+        raise BadRequest(
+            "Invalid request to OpenAI-compatible endpoint: `model` field must start with "
+            f"`{FUNCTION}` or `{MODEL}`, found `{model}`"
+        )
+    return function_name, model_name
 
 
 def _params(body: ChatBody, mode: JsonMode | None) -> Params:
@@ -214,22 +176,6 @@ def _params(body: ChatBody, mode: JsonMode | None) -> Params:
         verbosity=body.verbosity,
         json_mode=mode,
     )
-    return body.params.chat_completion.over(derived) if body.params else derived
-
-
-def _response_format(wanted: _ResponseFormat | None) -> tuple[JsonMode | None, dict[str, Any] | None]:
-    if wanted is None:
-        return None, None
-    if wanted.type == "json_schema":
-        return "strict", wanted.json_schema.schema if wanted.json_schema else None
-    return ("on" if wanted.type == "json_object" else "off"), None
-
-
-def _tool_choice(
-    wanted: Literal["none", "auto", "required"] | _SpecificChoice | _AllowedChoice | None,
-) -> tuple[ToolChoice | None, tuple[str, ...] | None]:
-    if isinstance(wanted, _SpecificChoice):
-        return Specific(wanted.function.name), None
-    if isinstance(wanted, _AllowedChoice):
-        return wanted.allowed_tools.mode, tuple(tool.function.name for tool in wanted.allowed_tools.tools)
-    return wanted, None
+    if body.params is None:
+        return derived
+    return to_params(body.params, where="tensorzero::params.chat_completion").over(derived)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..errors import BadRequest
+from ..tags import RESERVED, canonical
 from ..types import Input, InputBlock, InputMessage, RawText, Template, Text, Thought, ToolCall, ToolResult, Unknown
+from . import openai_files as files
+from .openai_fields import canonical_keys
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
@@ -29,7 +32,7 @@ class OpenAIMessage(Struct):
     """One message; unknown keys are ignored, as OpenAI's own server does."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | dict[str, Any] | None = None
+    content: Any = None
     tool_calls: list[_Call] | None = None
     tool_call_id: str | None = None
     tensorzero_extra_content: list[dict[str, Any]] | None = None
@@ -42,58 +45,53 @@ def to_input(messages: Sequence[OpenAIMessage]) -> Input:
     calls: dict[str, str] = {}
     results: list[InputBlock] = []
     for index, message in enumerate(messages):
-        role = _ROLES[message.role]
+        where, role = f"messages[{index}]", _ROLES[message.role]
         if role != "tool" and results:
             turns.append(InputMessage("user", tuple(results)))
             results = []
         if role == "system":
-            system.extend(_blocks(index, "system", message.content))
+            system.extend(_blocks(f"{where}.content", "system", message.content))
         elif role == "tool":
             results.append(_result(message, calls))
         elif role == "user":
-            turns.append(InputMessage("user", _blocks(index, "user", message.content)))
+            turns.append(InputMessage("user", _blocks(f"{where}.content", "user", message.content)))
         else:
-            turns.append(_assistant(index, message, calls))
+            turns.append(InputMessage("assistant", tuple(_assistant(where, message, calls))))
     if results:
         turns.append(InputMessage("user", tuple(results)))
     return Input(tuple(turns), _system(system))
 
 
 def _system(blocks: Sequence[InputBlock]) -> str | dict[str, Any] | None:
-    templates = [block for block in blocks if isinstance(block, Template)]
-    if templates:
-        if len(blocks) > 1:
-            raise BadRequest("A template system message cannot be combined with other system content")
-        return templates[0].arguments
-    texts = [block.text if isinstance(block, Text) else getattr(block, "value", "") for block in blocks]
+    texts = []
+    for block in blocks:
+        match block:
+            case Template() if len(blocks) == 1:
+                return block.arguments
+            case Template():
+                raise BadRequest("messages: a template system message cannot be combined with other system content")
+            case Text():
+                texts.append(block.text)
+            case RawText():
+                texts.append(block.value)
+            case _:
+                raise BadRequest("messages: a system message can only hold text, or one template")
     return "\n".join(texts) if texts else None
 
 
-def _assistant(index: int, message: OpenAIMessage, calls: dict[str, str]) -> InputMessage:
-    content: list[InputBlock] = list(_blocks(index, "assistant", message.content)) if message.content else []
+def _assistant(where: str, message: OpenAIMessage, calls: dict[str, str]) -> list[InputBlock]:
+    """What it said, then its calls, then what comes between those two by its index."""
+    content: list[InputBlock] = []
+    # Many clients send "" beside tool calls where OpenAI has null, and several upstreams refuse an empty text.
+    if message.content is not None and not (message.content == "" and message.tool_calls):
+        content.extend(_blocks(f"{where}.content", "assistant", message.content))
     for call in message.tool_calls or ():
         calls[call.id] = call.function.name
         content.append(ToolCall(call.id, call.function.name, call.function.arguments))
-    return InputMessage("assistant", tuple(_with_extra(content, message.tensorzero_extra_content or [])))
+    return _with_extra(f"{where}.tensorzero_extra_content", content, message.tensorzero_extra_content or [])
 
 
-def _with_extra(content: list[InputBlock], extra: Sequence[dict[str, Any]]) -> list[InputBlock]:
-    """Thoughts and unknown blocks back in the places they had in the answer; those without one come first."""
-    placed = sorted((item for item in extra if item.get("insert_index") is not None), key=lambda i: i["insert_index"])
-    for item in placed:
-        content.insert(max(0, min(int(item["insert_index"]), len(content))), _extra(item))
-    return [_extra(item) for item in extra if item.get("insert_index") is None] + content
-
-
-def _extra(item: dict[str, Any]) -> InputBlock:
-    fields = {key: value for key, value in item.items() if key != "insert_index"}
-    try:
-        return msgspec.convert(fields, Thought | Unknown)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"tensorzero_extra_content: {error}") from None
-
-
-def _result(message: OpenAIMessage, calls: dict[str, str]) -> ToolResult:
+def _result(message: OpenAIMessage, calls: Mapping[str, str]) -> ToolResult:
     name = calls.get(message.tool_call_id or "")
     if name is None:
         raise BadRequest(f"tool call id not found: {message.tool_call_id}")
@@ -101,32 +99,121 @@ def _result(message: OpenAIMessage, calls: dict[str, str]) -> ToolResult:
     return ToolResult(message.tool_call_id or "", name, msgspec.json.encode(message.content).decode())
 
 
-def _blocks(
-    index: int, role: str, content: str | list[dict[str, Any]] | dict[str, Any] | None
-) -> tuple[InputBlock, ...]:
+# -- what has no place in OpenAI's messages -----------------------------------------------------------------
+
+
+class _Thought(Struct, tag="thought"):
+    text: str | None = None
+    signature: str | None = None
+    summary: list[dict[str, str]] | None = None
+    provider_type: str | None = None
+    old_provider_type: str | None = field(name="_internal_provider_type", default=None)
+    extra_data: Any = None
+    insert_index: int | None = None
+
+
+class _Unknown(Struct, tag="unknown"):
+    data: Any
+    model_name: str | None = None
+    provider_name: str | None = None
+    insert_index: int | None = None
+
+
+def _with_extra(where: str, content: list[InputBlock], extra: Sequence[Any]) -> list[InputBlock]:
+    """Thoughts and unknown blocks back in the places they had in the answer; those without one come first."""
+    first: list[InputBlock] = []
+    placed: list[tuple[int, InputBlock]] = []
+    for at, item in enumerate(extra):
+        index, block = _extra(_converted(f"{where}[{at}]", item, _Thought | _Unknown))
+        if index is None:
+            first.append(block)
+        else:
+            placed.append((index, block))
+    for index, block in sorted(placed, key=lambda pair: pair[0]):
+        content.insert(max(0, min(index, len(content))), block)
+    return first + content
+
+
+def _extra(item: _Thought | _Unknown) -> tuple[int | None, InputBlock]:
+    if isinstance(item, _Unknown):
+        return item.insert_index, Unknown(item.data, item.model_name, item.provider_name)
+    provider_type = item.provider_type or item.old_provider_type
+    return item.insert_index, Thought(item.text, item.signature, item.summary, provider_type, item.extra_data)
+
+
+# -- content ------------------------------------------------------------------------------------------------
+
+
+class _Text(Struct):
+    text: str | None = None
+    arguments: dict[str, Any] | None = field(name="tensorzero::arguments", default=None)
+
+
+class _Template(Struct):
+    name: str
+    arguments: dict[str, Any]
+
+
+class _RawText(Struct):
+    value: str
+
+
+def _blocks(where: str, role: str, content: Any) -> tuple[InputBlock, ...]:
     if isinstance(content, str):
         return (Text(content),)
     if isinstance(content, list):
-        return tuple(_block(f"messages[{index}].content[{at}]", role, block) for at, block in enumerate(content))
-    raise BadRequest(f"messages[{index}].content: expected a string or a list of blocks")
+        return tuple(_block(f"{where}[{at}]", role, block) for at, block in enumerate(content))
+    raise BadRequest(f"{where}: expected a string or a list of blocks")
 
 
-def _block(where: str, role: str, block: dict[str, Any]) -> InputBlock:
+def _block(where: str, role: str, sent: Any) -> InputBlock:
+    if not isinstance(sent, dict):
+        raise BadRequest(f"{where}: expected an object, such as {{'type': 'text', 'text': '...'}}")
+    block = canonical_keys(sent, f"{where}.")
+    if "type" not in block and not any(key.startswith(RESERVED) for key in block):
+        return Template(role, dict(block))  # deprecated form of a template named after the role
     kind = block.get("type")
-    if kind == "text":
-        text, arguments = block.get("text"), block.get("tensorzero::arguments")
-        if isinstance(text, str) and arguments is None:
-            return Text(text)
-        if text is None and isinstance(arguments, dict):
-            return Template(role, arguments)
-        raise BadRequest(f"{where}: a text block needs exactly one of `text` and `tensorzero::arguments`")
-    if kind == "tensorzero::template":
-        name, arguments = block.get("name"), block.get("arguments")
-        if isinstance(name, str) and isinstance(arguments, dict):
-            return Template(name, arguments)
-        raise BadRequest(f"{where}: a tensorzero::template block needs `name` and `arguments`")
-    if kind == "tensorzero::raw_text" and isinstance(block.get("value"), str):
-        return RawText(block["value"])
-    if kind is None and not any(key.startswith("tensorzero::") for key in block):
-        return Template(role, block)  # deprecated form of a template named after the role
-    raise BadRequest(f"{where}: content blocks of type {kind!r} are not supported")
+    read = _KINDS.get(canonical(kind)) if isinstance(kind, str) else None
+    if read is None:
+        raise BadRequest(f"{where}: unknown type {str(kind)[:100]!r} of a content block (known: {', '.join(_KINDS)})")
+    return read(where, role, block)
+
+
+def _text(where: str, role: str, block: Any) -> InputBlock:
+    told = _converted(where, block, _Text)
+    if told.text is not None and told.arguments is None:
+        return Text(told.text)
+    if told.arguments is not None and told.text is None:
+        return Template(role, told.arguments)
+    raise BadRequest(f"{where}: a text block needs exactly one of `text` and `tensorzero::arguments`")
+
+
+def _template(where: str, role: str, block: Any) -> InputBlock:
+    told = _converted(where, block, _Template)
+    return Template(told.name, told.arguments)
+
+
+def _image(where: str, role: str, block: Any) -> InputBlock:
+    inner = block.get("image_url")
+    if isinstance(inner, dict):
+        block = {**block, "image_url": canonical_keys(inner, f"{where}.image_url.")}
+    return files.image(where, _converted(where, block, files.ImageBlock))
+
+
+_KINDS: dict[str, Callable[[str, str, Any], InputBlock]] = {
+    "text": _text,
+    "image_url": _image,
+    "file": lambda where, role, block: files.file(where, _converted(where, block, files.FileBlock)),
+    "input_audio": lambda where, role, block: files.audio(where, _converted(where, block, files.AudioBlock)),
+    "tensorzero::template": _template,
+    "tensorzero::raw_text": lambda where, role, block: RawText(_converted(where, block, _RawText).value),
+}
+
+
+def _converted(where: str, value: Any, into: Any) -> Any:
+    """The value as a checked Struct. Raise BadRequest that says where in the whole body it is wrong."""
+    try:
+        return msgspec.convert(value, into)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        raise BadRequest(f"{where}{path.removesuffix('`')}: {reason}") from None

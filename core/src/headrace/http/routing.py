@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
@@ -14,10 +17,20 @@ class Route(StarletteRoute):
 
     def __init__(self, method: str, path: str, endpoint: Endpoint, error_body: ErrorBody) -> None:
         super().__init__(path, answers(error_body)(endpoint), methods=[method])
+        self.allowed = set(self.methods or ())
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or say which method would do."""
         if self.methods and scope["method"] not in self.methods:
-            await Response(status_code=405, headers={"Allow": ", ".join(sorted(self.methods))})(scope, receive, send)
+            await Response(status_code=405, headers={"Allow": ", ".join(sorted(self.allowed))})(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def introduce(routes: Sequence[Route]) -> None:
+    """Let routes of the same path know each other, since any of them may have to say what is allowed."""
+    allowed: dict[str, set[str]] = defaultdict(set)
+    for route in routes:
+        allowed[route.path] |= route.allowed
+    for route in routes:
+        route.allowed = allowed[route.path]

@@ -6,11 +6,21 @@ from typing import Any, ClassVar
 
 import pytest
 from headrace import Provider, Services
-from headrace.conformance.provider import CALL_TOOL, EMBED_TWO, HELLO, SCHEMA, ProviderConformance, asking
+from headrace.conformance.provider import (
+    CALL_TOOL,
+    EMBED_TWO,
+    HELLO,
+    SCHEMA,
+    WEATHER,
+    ProviderConformance,
+    asking,
+    with_file,
+)
 from headrace.conformance.script import Script, services
 from headrace.errors import ProviderError
-from headrace.types import EmbeddingRequest, ModelRequest, Text, Usage
+from headrace.types import EmbeddingRequest, ModelRequest, Text, ToolConfig, Usage
 from headrace_echo import Echo, Settings
+from msgspec import structs
 
 pytestmark = pytest.mark.anyio
 
@@ -86,3 +96,15 @@ async def test_vectors_have_length_one_and_depend_on_the_text_alone() -> None:
 async def test_a_list_of_tokens_is_one_input() -> None:
     assert len((await echo().embed(EmbeddingRequest(input=[1, 2, 3]))).embeddings) == 1
     assert len((await echo().embed(EmbeddingRequest(input=[[1, 2], [3]]))).embeddings) == 2
+
+
+async def test_listens_to_text_and_passes_over_files() -> None:
+    assert (await echo().complete(with_file("image/png"))).output == (Text("Hi 👋 there"),)
+    chunks = [chunk async for chunk in echo().stream(with_file("application/pdf"))]
+    assert chunks[-1].finish_reason == "stop"
+
+
+async def test_calls_only_tools_that_are_allowed() -> None:
+    tools = ToolConfig((WEATHER,), allowed=())
+    request = structs.replace(CALL_TOOL, tools=tools)
+    assert isinstance((await echo().complete(request)).output[0], Text)

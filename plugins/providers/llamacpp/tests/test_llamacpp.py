@@ -61,7 +61,10 @@ class Elsewhere:
 
 
 class TestLlamaCpp(ProviderConformance):
-    lacks: ClassVar[dict[str, str]] = {"credentials": "the server is a child of ours and listens to nobody else"}
+    lacks: ClassVar[dict[str, str]] = {
+        "credentials": "the server is a child of ours and listens to nobody else",
+        "files": "the models that fit here read text only",
+    }
     says_hi = said("stop", content=TEXT)
     calls_tool = said(
         "tool_calls",

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 from headrace import Embedder, Factory, Provider, Services
-from headrace.conformance.provider import EMBED_TWO, HELLO, ProviderConformance, asking
+from headrace.conformance.provider import EMBED_TWO, FILE_DATA, HELLO, ProviderConformance, asking
 from headrace.conformance.script import Script, services
 from headrace.errors import ConfigError, ProviderError
+from headrace.extras import Extra, ExtraBody, ExtraHeader
 from headrace.transport import Reply
-from headrace.types import EmbeddingInput, EmbeddingRequest
+from headrace.types import EmbeddingInput, EmbeddingRequest, Params
 from headrace_openai import Dialect, OpenAI, Settings, headrace_providers
 from headrace_openai.provider import default_base
 from pydantic import ValidationError
@@ -77,6 +78,14 @@ VECTORS = b"""{
 class TestOpenAI(ProviderConformance):
     says_hi, calls_tool, streams_hi, streams_tool, embeds_two = HI, TOOL, STREAM, TOOL_STREAM, VECTORS
     secrets: ClassVar = {"OPENAI_API_KEY": "sk-test"}
+    takes_files: ClassVar = {
+        "image/png": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{FILE_DATA}"}},
+        "audio/mpeg": {"type": "input_audio", "input_audio": {"data": FILE_DATA, "format": "mp3"}},
+        "application/pdf": {
+            "type": "file",
+            "file": {"file_data": f"data:application/pdf;base64,{FILE_DATA}", "filename": "input.pdf"},
+        },
+    }
 
     def build(self, services: Services) -> Provider:
         return OpenAI(Settings(model_name="m"), services)
@@ -213,6 +222,27 @@ def test_refuses_what_only_the_responses_api_can_do(table: dict[str, Any], messa
         scripted(**table)
 
 
+# -- what is written into a request by hand ---------------------------------------------------------------
+
+
+async def test_extra_parts_are_applied_in_order_to_what_was_built() -> None:
+    body = (
+        ExtraBody(pointer="/messages/0/content", value="changed"),
+        ExtraBody(pointer="/stop/0", value="END"),
+        ExtraBody(pointer="/stream", delete=True),
+        ExtraBody(pointer="/seed", value=1),
+        ExtraBody(pointer="/seed", value=2),
+    )
+    headers = (ExtraHeader(name="Authorization", value="Bearer mine"),)
+    provider, script = scripted(api_key_location="env::KEY")
+    params = Params(stop_sequences=("HALT",))
+    response = await provider.complete(asking("hi", params=params, extra=Extra(body, headers)))
+    messages = [{"role": "user", "content": "changed"}]
+    assert json.loads(response.raw_request) == {"model": "m", "messages": messages, "stop": ["END"], "seed": 2}
+    assert script.calls[0].headers["authorization"] == "Bearer mine"
+    assert "mine" not in response.raw_request
+
+
 # -- embeddings -------------------------------------------------------------------------------------------
 
 
@@ -254,3 +284,12 @@ def test_is_offered_under_its_type() -> None:
     (offer,) = headrace_providers()
     assert isinstance(offer, Factory)
     assert isinstance(offer.build(Settings(model_name="m", api_key_location="none"), services(Script())), Embedder)
+
+
+def test_short_names_need_no_table() -> None:
+    (offer,) = headrace_providers()
+    assert offer.shorthand is not None
+    assert offer.shorthand("gpt-4o") == {"model_name": "gpt-4o"}
+    assert offer.shorthand("ft:gpt-4o::x") == {"model_name": "ft:gpt-4o::x"}
+    with pytest.raises(ConfigError, match="later release"):
+        scripted(**offer.shorthand("responses::gpt-5"))

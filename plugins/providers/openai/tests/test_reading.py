@@ -9,6 +9,7 @@ import pytest
 from headrace.errors import BadUpstreamReply, ProviderError
 from headrace.types import Chunk, ModelResponse, Text, TextDelta, Thought, ThoughtDelta, ToolCall, ToolCallDelta, Usage
 from headrace_openai import reading
+from msgspec import UNSET
 
 
 def answer(*choices: dict[str, Any], **fields: Any) -> ModelResponse:
@@ -92,6 +93,33 @@ def test_what_is_not_said_of_usage_stays_unsaid() -> None:
     assert answer({}, usage=details).usage == Usage(3, 4, 2)
 
 
+def test_raw_usage_is_the_upstreams_own_account() -> None:
+    account = {"prompt_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 2}, "x": [None]}
+    assert answer({}, usage=account).raw_usage == account
+    assert answer({}).raw_usage is UNSET
+    assert answer({}, usage=None).raw_usage is UNSET
+    found = chunks(delta(content="a"), {"choices": [], "usage": account})
+    assert [chunk.raw_usage for chunk in found] == [UNSET, account]
+    body = json.dumps({"data": [{"embedding": [0.5]}], "usage": account}).encode()
+    assert reading.vectors(body, raw_request="{}", expected=1).raw_usage == account
+
+
+@pytest.mark.parametrize("usage", [[], "7", {"prompt_tokens": "many"}, {"prompt_tokens_details": 1}])
+def test_usage_that_is_none_is_not_the_dialect(usage: Any) -> None:
+    with pytest.raises(BadUpstreamReply, match="Error parsing"):
+        answer({}, usage=usage)
+
+
+def test_a_custom_tools_call_has_its_text_as_arguments() -> None:
+    call = {"id": "c", "type": "custom", "custom": {"name": "grep", "input": "a b"}}
+    assert message(tool_calls=[call]).output == (ToolCall("c", "grep", "a b"),)
+
+
+def test_a_call_of_neither_kind_is_not_the_dialect() -> None:
+    with pytest.raises(BadUpstreamReply, match="neither `function` nor `custom`"):
+        message(tool_calls=[{"id": "c", "type": "web_search"}])
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_any_number_of_choices_but_one_is_an_error(count: int) -> None:
     with pytest.raises(BadUpstreamReply, match=f"invalid number of choices: {count}. Expected 1."):
@@ -150,6 +178,14 @@ def test_fragments_belong_to_the_call_of_their_index() -> None:
 def test_a_repeated_name_and_id_are_told_once() -> None:
     found = chunks(fragment("{", id="a", name="f"), fragment("}", id="a", name="f"))
     assert [chunk.content[0] for chunk in found] == [ToolCallDelta("a", "f", "{"), ToolCallDelta("a", None, "}")]
+
+
+def test_a_custom_tools_call_comes_in_pieces_too() -> None:
+    def custom(**said: Any) -> dict[str, Any]:
+        return delta(tool_calls=[{"index": 0, **said}])
+
+    found = chunks(custom(id="a", type="custom", custom={"name": "grep", "input": ""}), custom(custom={"input": "a b"}))
+    assert [chunk.content[0] for chunk in found] == [ToolCallDelta("a", "grep", ""), ToolCallDelta("a", None, "a b")]
 
 
 def test_whole_calls_without_an_index_stay_apart() -> None:

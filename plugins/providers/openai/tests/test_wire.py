@@ -6,21 +6,26 @@ from typing import Any
 
 import pytest
 from headrace.conformance.provider import SCHEMA, WEATHER, asking
-from headrace.errors import ProviderError
+from headrace.errors import NotForThisProvider, ProviderError
 from headrace.types import (
     Block,
+    CustomTool,
     Message,
     ModelRequest,
     Params,
+    ProviderTool,
     Specific,
     Text,
     Thought,
+    Tool,
     ToolCall,
     ToolConfig,
     ToolResult,
+    ToolScope,
     Unknown,
 )
-from headrace_openai.wire import Dialect, chat
+from headrace_openai import Dialect
+from headrace_openai.wire import chat
 
 
 def body(request: ModelRequest, *, model: str = "gpt-4o", stream: bool = False) -> dict[str, Any]:
@@ -62,7 +67,7 @@ def test_names_every_parameter_as_openai_does() -> None:
         "presence_penalty": 0.4,
         "frequency_penalty": 0.5,
         "seed": 6,
-        "stop": ("7",),
+        "stop": ["7"],
         "reasoning_effort": "low",
         "service_tier": "flex",
         "verbosity": "high",
@@ -233,3 +238,67 @@ def test_o1_is_not_told_to_call_one_by_one() -> None:
 def test_without_tools_no_field_speaks_of_them() -> None:
     sent = body(asking("hi", tools=ToolConfig((), "required", parallel=True)))
     assert sent.keys() == {"model", "messages", "stream"}
+
+
+GREP = CustomTool("grep", "Finds", {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[a-z]+"}})
+CALLED = Message("assistant", (ToolCall("c1", "grep", "abc"), ToolCall("c2", "get_weather", "{}")))
+
+
+def test_custom_tools_stand_beside_functions() -> None:
+    tools = tooled(custom=(GREP, CustomTool("bare")))["tools"]
+    custom = {"name": "grep", "description": "Finds", "format": GREP.format}
+    assert [tool["type"] for tool in tools] == ["function", "custom", "custom"]
+    assert tools[1:] == [{"type": "custom", "custom": custom}, {"type": "custom", "custom": {"name": "bare"}}]
+
+
+def test_a_choice_names_a_custom_tool_as_one() -> None:
+    named = {"type": "custom", "custom": {"name": "grep"}}
+    assert tooled(Specific("grep"), custom=(GREP,))["tool_choice"] == named
+    listed = tooled(custom=(GREP,), allowed=("get_weather", "grep"))["tool_choice"]["allowed_tools"]["tools"]
+    assert listed == [{"type": "function", "function": {"name": "get_weather"}}, named]
+
+
+def test_a_custom_tools_call_goes_back_as_the_text_it_was() -> None:
+    request = ModelRequest(messages=(CALLED,), tools=ToolConfig((WEATHER,), custom=(GREP,)))
+    assert body(request)["messages"][0]["tool_calls"] == [
+        {"id": "c1", "type": "custom", "custom": {"name": "grep", "input": "abc"}},
+        {"id": "c2", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}},
+    ]
+
+
+def test_a_server_without_allowed_tools_is_told_of_the_allowed_ones_alone() -> None:
+    config = ToolConfig((WEATHER, Tool("other", "", {})), "required", allowed=("other",))
+    sent = chat("m", asking("hi", tools=config), Dialect(allowed_tools=False), stream=False)
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["other"]
+    assert sent["tool_choice"] == "required"
+
+
+@pytest.mark.parametrize(
+    ("config", "dialect", "message"),
+    [
+        (
+            ToolConfig(provider_tools=(ProviderTool({"type": "web_search"}, ToolScope("m", "p")),)),
+            Dialect(),
+            "Provider openai does not support provider_tools with chat completions",
+        ),
+        (
+            ToolConfig((WEATHER,), custom=(GREP,)),
+            Dialect(name="Local", custom_tools=False),
+            "OpenAI custom tools are not supported by this provider",
+        ),
+    ],
+    ids=["provider-tools", "custom-tools"],
+)
+def test_tools_that_it_has_no_words_for_are_refused(config: ToolConfig, dialect: Dialect, message: str) -> None:
+    with pytest.raises(NotForThisProvider, match=message) as caught:
+        chat("m", asking("hi", tools=config), dialect, stream=False)
+    assert caught.value.http_status == 400
+
+
+def test_a_dialect_names_the_parameters_it_drops(caplog: pytest.LogCaptureFixture) -> None:
+    params = Params(verbosity="low", service_tier="flex", reasoning_effort="low", seed=1)
+    dialect = Dialect(name="Local", unsupported=frozenset({"verbosity", "service_tier"}))
+    sent = chat("m", asking("hi", params=params), dialect, stream=False)
+    assert sent.keys() == {"model", "messages", "stream", "reasoning_effort", "seed"}
+    for name in ("verbosity", "service_tier"):
+        assert f"Local does not support the inference parameter `{name}`, so it will be ignored" in caplog.text

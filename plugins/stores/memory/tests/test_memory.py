@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from headrace import Store
+from headrace import Cache, Services, Store
+from headrace.conformance.cache import CacheConformance
 from headrace.conformance.rows import datapoint, evaluation_run, inference, snapshot
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
-from headrace_memory import Memory, Settings, headrace_stores
+from headrace_memory import CacheSettings, Memory, MemoryCache, Settings, headrace_caches, headrace_stores
 from pydantic import ValidationError
 
 pytestmark = pytest.mark.anyio
@@ -23,13 +24,79 @@ class TestMemory(StoreConformance):
         return Memory(Settings())
 
 
+class TestMemoryStoreAsCache(CacheConformance):
+    lacks: ClassVar = {"persistence": "entries end with the process"}
+
+    def build(self, tmp_path: Path, services: Services) -> Cache:
+        return Memory(Settings(), services)
+
+
+class TestMemoryCache(CacheConformance):
+    lacks: ClassVar = {"persistence": "entries end with the process"}
+
+    def build(self, tmp_path: Path, services: Services) -> Cache:
+        return MemoryCache(CacheSettings(), services)
+
+
 def test_offers_the_type_memory() -> None:
     assert [factory.name for factory in headrace_stores()] == ["memory"]
+    assert [factory.name for factory in headrace_caches()] == ["memory"]
 
 
-def test_has_no_settings() -> None:
+@pytest.mark.parametrize("table", [{"path": "x"}, {"max_cache_bytes": -1}], ids=["unknown", "negative"])
+def test_refuses_settings_that_make_no_sense(table: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Settings.model_validate({"path": "x"})
+        Settings.model_validate(table)
+
+
+# -- the cache --------------------------------------------------------------------------------------------
+
+
+async def kept(cache: Cache, *keys: str) -> list[str]:
+    return [key for key in keys if await cache.cached(key) is not None]
+
+
+async def test_forgets_what_was_not_asked_for_the_longest() -> None:
+    cache = MemoryCache(CacheSettings(max_bytes=4000))
+    for key in "abc":
+        await cache.cache(key, b"x" * 1000)
+    await cache.cached("a")
+    await cache.cache("d", b"x" * 1000)
+    assert await kept(cache, "a", "b", "c", "d") == ["a", "c", "d"]
+
+
+async def test_gives_the_room_of_a_replaced_entry_back() -> None:
+    cache = MemoryCache(CacheSettings(max_bytes=4000))
+    for key in "abbbbbbb":
+        await cache.cache(key, b"x" * 1000)
+    assert await kept(cache, "a", "b") == ["a", "b"]
+
+
+async def test_does_not_keep_what_has_no_room_nor_what_was_there_before() -> None:
+    cache = MemoryCache(CacheSettings(max_bytes=4000))
+    await cache.cache("a", b"1")
+    await cache.cache("b", b"old")
+    await cache.cache("b", b"x" * 4000)
+    assert await kept(cache, "a", "b") == ["a"]
+
+
+async def test_counts_keys_too() -> None:
+    cache = MemoryCache(CacheSettings(max_bytes=100_000))
+    for n in range(10_000):
+        await cache.cache(str(n), b"")
+    assert len(await kept(cache, *map(str, range(10_000)))) < 1000
+
+
+async def test_the_store_bounds_its_cache_and_not_its_records() -> None:
+    async with Memory(Settings(max_cache_bytes=1000)) as store:
+        await store.cache("a", b"x" * 600)
+        await store.cache("b", b"x" * 600)
+        await store.write([inference(n) for n in range(100)])
+        assert await kept(store, "a", "b") == ["b"]
+        assert len(store.records) == 100
+
+
+# -- records ----------------------------------------------------------------------------------------------
 
 
 async def test_shows_everything_it_was_given_even_when_closed() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from headrace import Store
+from headrace import Cache, Services, Store
+from headrace.conformance.cache import CacheConformance
 from headrace.conformance.rows import comment, datapoint, evaluation_run, example, inference, snapshot, uid
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
@@ -49,6 +50,11 @@ def contents(path: Path) -> bytes:
 class TestSqlite(StoreConformance):
     def build(self, tmp_path: Path) -> Store:
         return sqlite(tmp_path / "headrace.db")
+
+
+class TestSqliteAsCache(CacheConformance):
+    def build(self, tmp_path: Path, services: Services) -> Cache:
+        return Sqlite(Settings(path=tmp_path / "headrace.db"), services)
 
 
 # -- settings ---------------------------------------------------------------------------------------------
@@ -114,6 +120,24 @@ async def test_brings_an_empty_file_up_to_date(path: Path) -> None:
     assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
+async def test_brings_a_file_of_the_first_version_up_to_date_and_keeps_its_records(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO config_snapshot VALUES (?, 'old', '{}', '0.1.0', '2026-01-02T03:04:05.678901+00:00')",
+            [snapshot().hash],
+        )
+        connection.commit()
+    async with sqlite(path) as store:
+        assert await store.config_snapshot(snapshot().hash) == snapshot(config="old", extra_templates={})
+        await store.cache("key", b"entry")
+        await store.write([inference(1)])
+        assert await store.cached("key") == b"entry"
+    assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
 async def test_leaves_a_file_as_it_was_when_it_cannot_bring_it_up_to_date(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE datapoint (mine TEXT)")
@@ -142,6 +166,8 @@ async def test_refuses_to_work_while_it_is_not_open(path: Path) -> None:
             await store.write([inference(1)])
         with pytest.raises(StoreError, match="cannot read: it is not open"):
             await store.ping()
+        with pytest.raises(StoreError, match="cannot write: it is not open"):
+            await store.cache("key", b"1")
         async with store:
             pass
 
@@ -247,6 +273,22 @@ async def test_finds_examples_that_another_store_wrote(path: Path) -> None:
         assert len(await one.examples("f", "v", (1.0, 0.0), 5)) == 1
         await other.write([example(2, (1.0, 0.0))])
         assert [found.id for found, _ in await one.examples("f", "v", (1.0, 0.0), 5)] == [uid(2), uid(1)]
+
+
+async def test_shares_its_cache_with_another_store_at_the_file(path: Path) -> None:
+    async with sqlite(path) as one, sqlite(path) as other:
+        await one.cache("key", b"1")
+        assert await other.cached("key", max_age_s=60) == b"1"
+
+
+async def test_a_name_without_utf_8_is_a_trouble_of_the_store(path: Path) -> None:
+    async with sqlite(path) as store:
+        with pytest.raises(RecordRefused):
+            await store.cache("\ud800", b"1")
+        with pytest.raises(StoreError, match="cannot read"):
+            await store.cached("\ud800")
+        with pytest.raises(StoreError, match="cannot read"):
+            await store.config_snapshot("\ud800")
 
 
 async def test_keeps_the_first_snapshot_and_every_run(path: Path) -> None:

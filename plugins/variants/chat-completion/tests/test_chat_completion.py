@@ -50,6 +50,9 @@ class TestChatCompletion(VariantConformance):
     def build(self, services: VariantServices) -> Variant:
         return ChatCompletion(settings(services.function.type), services)
 
+    def retrying(self, services: VariantServices) -> Variant:
+        return ChatCompletion(settings(retries={"num_retries": 2, "max_delay_s": 0}), services)
+
 
 async def test_what_its_templates_make_of_the_input_reaches_the_model() -> None:
     model = ScriptedModel("x")

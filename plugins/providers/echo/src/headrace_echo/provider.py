@@ -103,7 +103,7 @@ class Echo:
 
     def _answer(self, request: ModelRequest) -> tuple[Block, FinishReason]:
         text = _last_user_text(request) if self._settings.reply is None else self._settings.reply
-        offered = {tool.name for tool in request.tools.tools} if request.tools else set()
+        offered = {tool.name for tool in request.tools.offered} if request.tools else set()
         call = _CALL.fullmatch(text)
         if call and call[1] in offered:
             return ToolCall(f"call_{sha256(text.encode()).hexdigest()[:12]}", call[1], call[2]), "tool_call"

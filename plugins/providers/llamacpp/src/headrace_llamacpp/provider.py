@@ -28,7 +28,14 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from . import gguf, weights
 from .server import Plan, Server
 
-_LLAMACPP = Dialect(name="llama.cpp", provider_type="llamacpp", token_limit="max_tokens")
+_LLAMACPP = Dialect(
+    name="llama.cpp",
+    provider_type="llamacpp",
+    token_limit="max_tokens",
+    allowed_tools=False,
+    custom_tools=False,
+    files=False,
+)
 
 # Below this size one thread generates best: SmolLM2 gives 43-74 tokens a second with one; with two 46-63 on an idle
 # machine, and 5 when another process wants a core, because the threads spin while they wait for each other.
@@ -190,15 +197,10 @@ class LlamaCpp:
 
 
 def _narrowed(config: ToolConfig) -> ToolConfig:
-    """llama.cpp knows tool choices of one word only, so a narrower choice becomes a shorter list."""
-    if isinstance(config.choice, Specific):
-        tools = tuple(tool for tool in config.tools if tool.name == config.choice.specific)
-        return ToolConfig(tools, "required", config.parallel)
-    if config.allowed is None:
+    """llama.cpp knows tool choices of one word only, so the choice of one tool becomes a list of one."""
+    if not isinstance(config.choice, Specific):
         return config
-    return ToolConfig(
-        tuple(tool for tool in config.tools if tool.name in config.allowed), config.choice, config.parallel
-    )
+    return structs.replace(config, choice="required", allowed=(config.choice.specific,))
 
 
 def _template(path: Path | None) -> str | None:

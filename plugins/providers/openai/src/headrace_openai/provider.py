@@ -2,7 +2,8 @@
 
 Most such servers need no code: ``type = "openai"`` with ``api_base``. A plugin of its own composes or subclasses
 ``OpenAI``: give it settings with the server's base, and a ``Dialect`` for the usual deltas (label, name of the
-token limit, stream options); override ``headers`` for another authentication and ``body`` for anything else.
+token limit, what the server does not know); override ``headers`` for another authentication and ``body`` for anything
+else. What a request writes into body and headers by hand is applied after both.
 
     llama = OpenAI(Settings(model_name="m", api_base=base, api_key_location="none"), services, dialect=LLAMA)
 
@@ -21,6 +22,8 @@ import msgspec
 from headrace import Services
 from headrace.credentials import Secret
 from headrace.errors import BadUpstreamReply, ConfigError, ProviderError
+from headrace.extras import apply_body, apply_headers
+from headrace.media import File
 from headrace.transport import Call, StreamedReply
 from headrace.types import (
     Chunk,
@@ -31,8 +34,8 @@ from headrace.types import (
 )
 from pydantic import BaseModel, Field
 
-from . import reading, wire
-from .wire import Dialect
+from . import files, reading, wire
+from .dialect import Dialect
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     api_type: Literal["chat_completions", "responses"] = "chat_completions"
     include_encrypted_reasoning: bool = False
     provider_tools: list[dict[str, Any]] = []
-    content_type_overrides: dict[str, Literal["image_url", "file", "input_audio"]] = {}
+    content_type_overrides: dict[str, files.Part] = {}
 
 
 class OpenAI:
@@ -71,6 +74,7 @@ class OpenAI:
         self._base = settings.api_base if settings.api_base.endswith("/") else f"{settings.api_base}/"
         if self._base.endswith("/chat/completions/"):
             _log.warning("api_base %s already names an endpoint; it should end before chat/completions", self._base)
+        self._overrides = {mime.lower(): part for mime, part in settings.content_type_overrides.items()}
         self._key = _secret(settings.api_key_location, services, dialect.name)
         self._transport = services.transport
 
@@ -83,13 +87,13 @@ class OpenAI:
 
     def body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
         """The JSON body of a chat completions request."""
-        return wire.chat(self.model_name, request, self.dialect, stream=stream)
+        return wire.chat(self.model_name, request, self.dialect, stream=stream, overrides=self._overrides)
 
     # -- what core calls ----------------------------------------------------------------------------------
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
         """Run to the end."""
-        call = self._call("chat/completions", self.body(request, stream=False), request.credentials)
+        call = self._call("chat/completions", self.body(request, stream=False), request)
         with _request_kept(call):
             reply = await self._transport.send(call)
             reading.raise_for_status(reply.status, reply.headers, reply.body)
@@ -97,7 +101,7 @@ class OpenAI:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
         """Run piece by piece."""
-        call = self._call("chat/completions", self.body(request, stream=True), request.credentials)
+        call = self._call("chat/completions", self.body(request, stream=True), request)
         with _request_kept(call):
             async with self._transport.stream(call) as reply:
                 await _raise_unless_event_stream(reply)
@@ -111,14 +115,22 @@ class OpenAI:
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """One vector per input, in order."""
-        call = self._call("embeddings", wire.embeddings(self.model_name, request), request.credentials)
+        call = self._call("embeddings", wire.embeddings(self.model_name, request), request)
         with _request_kept(call):
             reply = await self._transport.send(call)
             reading.raise_for_status(reply.status, reply.headers, reply.body)
             return reading.vectors(reply.body, raw_request=call.body.decode(), expected=_inputs(request))
 
-    def _call(self, path: str, body: dict[str, Any], credentials: Mapping[str, str]) -> Call:
-        headers = self.headers(self._key.reveal(credentials))
+    def takes_url(self, file: File) -> bool:
+        """Whether the server fetches this file itself: images, unless they are to be sent as something else."""
+        return files.takes_url(file, self.dialect, self._overrides)
+
+    def _call(self, path: str, body: dict[str, Any], request: ModelRequest | EmbeddingRequest) -> Call:
+        """What was built, then what was written into it by hand, serialised once."""
+        headers = self.headers(self._key.reveal(request.credentials))
+        if request.extra:
+            body = apply_body(body, request.extra.body)
+            headers = apply_headers(headers, request.extra.headers)
         return Call(f"{self._base}{path}", msgspec.json.encode(body), headers)
 
 

@@ -26,7 +26,7 @@ from headrace.types import (
     ToolCallDelta,
     Usage,
 )
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 T = TypeVar("T")
 
@@ -57,10 +57,24 @@ class _Function(Struct):
     arguments: str | None = None
 
 
+class _Custom(Struct):
+    name: str | None = None
+    input: str | None = None
+
+
 class _ToolCall(Struct):
-    function: _Function
+    function: _Function | None = None
+    custom: _Custom | None = None
     id: str | None = None
     index: int | None = None  # missing on servers that send one call, or each call whole
+
+    def said(self, raw: str) -> tuple[str | None, str]:
+        """The name, and the arguments or a custom tool's free text. Raise BadUpstreamReply if it is neither's."""
+        if self.function is not None:
+            return self.function.name, self.function.arguments or ""
+        if self.custom is not None:
+            return self.custom.name, self.custom.input or ""
+        raise BadUpstreamReply("A tool call has neither `function` nor `custom`", raw_response=raw)
 
 
 class _Said(Struct):
@@ -80,7 +94,7 @@ class _Choice(Struct):
 
 class _Answer(Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: dict[str, Any] | None = None
     error: Any = None
 
 
@@ -91,7 +105,7 @@ class _Vector(Struct):
 
 class _Vectors(Struct):
     data: list[_Vector]
-    usage: _Usage | None = None
+    usage: dict[str, Any] | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -119,9 +133,10 @@ def whole(body: bytes, *, raw_request: str, provider_type: str) -> ModelResponse
     answer = _decode(_answer, body, "response")
     choice = _only_choice(answer, raw)
     return ModelResponse(
-        output=tuple(_blocks(choice.message or _Said(), provider_type)),
-        usage=_usage(answer.usage) or Usage(),
+        output=tuple(_blocks(choice.message or _Said(), provider_type, raw)),
+        usage=_usage(answer.usage, raw) or Usage(),
         finish_reason=_finish(choice.finish_reason),
+        raw_usage=_account(answer.usage),
         raw_request=raw_request,
         raw_response=raw,
     )
@@ -134,10 +149,11 @@ def vectors(body: bytes, *, raw_request: str, expected: int) -> EmbeddingRespons
     placed = {position if vector.index is None else vector.index: vector for position, vector in enumerate(answer.data)}
     if sorted(placed) != list(range(expected)):
         raise BadUpstreamReply(f"Expected {expected} embeddings, found {len(answer.data)}", raw_response=raw)
-    read = _usage(answer.usage)
+    read = _usage(answer.usage, raw)
     return EmbeddingResponse(
         embeddings=tuple(_floats(placed[index].embedding, raw) for index in range(expected)),
         usage=Usage(input_tokens=read.input_tokens, output_tokens=0) if read else Usage(),
+        raw_usage=_account(answer.usage),
         raw_request=raw_request,
         raw_response=raw,
     )
@@ -186,7 +202,8 @@ class Chunks:
         choice = _only_choice(answer, raw) if answer.choices or answer.error else _Choice()
         return Chunk(
             content=tuple(self._deltas(choice.delta or _Said(), raw)),
-            usage=_usage(answer.usage),
+            usage=_usage(answer.usage, raw),
+            raw_usage=_account(answer.usage),
             finish_reason=_finish(choice.finish_reason),
             raw=raw,
             raw_request=self._raw_request,
@@ -208,10 +225,12 @@ class Chunks:
         known = self._ids.get(index)
         if known is None:
             raise BadUpstreamReply(f"Tool call fragment for index {index}, which never started", raw_response=raw)
-        name = call.function.name if known not in self._named else None
-        if name:
+        name, arguments = call.said(raw)
+        if known in self._named:
+            name = None
+        elif name:
             self._named.add(known)
-        return ToolCallDelta(known, name or None, call.function.arguments or "")
+        return ToolCallDelta(known, name or None, arguments)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes, what: str) -> T:
@@ -232,25 +251,34 @@ def _only_choice(answer: _Answer, raw: str) -> _Choice:
     return choices[0]
 
 
-def _blocks(said: _Said, provider_type: str) -> Iterator[Block]:
+def _blocks(said: _Said, provider_type: str, raw: str) -> Iterator[Block]:
     if thought := said.reasoning or said.reasoning_content:
         yield Thought(thought, provider_type=provider_type)
     if said.content:
         yield Text(said.content)
     for call in said.tool_calls or ():
         # Gemini's OpenAI endpoint sends empty ids, and the tool's result needs one to refer to.
-        yield ToolCall(call.id or _new_id(), call.function.name or "", call.function.arguments or "")
+        name, arguments = call.said(raw)
+        yield ToolCall(call.id or _new_id(), name or "", arguments)
 
 
-def _usage(said: _Usage | None) -> Usage | None:
-    if said is None:
+def _usage(account: dict[str, Any] | None, raw: str) -> Usage | None:
+    if account is None:
         return None
+    try:
+        said = msgspec.convert(account, _Usage)
+    except msgspec.ValidationError as error:
+        raise BadUpstreamReply(f"Error parsing usage. Error: {error}", raw_response=raw) from None
     cached = said.prompt_tokens_details.cached_tokens if said.prompt_tokens_details else None
     return Usage(
         input_tokens=said.prompt_tokens,
         output_tokens=said.completion_tokens,
         provider_cache_read_input_tokens=cached,
     )
+
+
+def _account(usage: dict[str, Any] | None) -> Any:
+    return UNSET if usage is None else usage
 
 
 def _finish(reason: str | None) -> FinishReason | None:

@@ -3,69 +3,70 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from headrace.errors import ProviderError
+from headrace.media import File
 from headrace.types import (
     Block,
     EmbeddingRequest,
     Message,
     ModelRequest,
-    Specific,
+    Params,
     Text,
     Thought,
-    Tool,
     ToolCall,
     ToolConfig,
     ToolResult,
     Unknown,
 )
+from msgspec import structs
+
+from . import files, tools
+from .dialect import Dialect
 
 _log = logging.getLogger(__name__)
 
 JSON_OBJECT = {"type": "json_object"}
 
+_Part: TypeAlias = Callable[[Block], Any]
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """Where a server's speech differs from OpenAI's own, as far as most servers differ.
 
-    ``name`` is for operators to read, ``provider_type`` marks the thoughts, ``token_limit`` is the field that
-    carries ``max_tokens``, and ``stream_options`` says whether the server takes that field.
+def chat(
+    model: str,
+    request: ModelRequest,
+    dialect: Dialect,
+    *,
+    stream: bool,
+    overrides: Mapping[str, files.Part] | None = None,
+) -> dict[str, Any]:
+    """The body of a chat completions request; ``overrides`` says for a MIME type which part its files become.
+
+    Raise ProviderError where the dialect has no words for the request.
     """
-
-    name: str = "OpenAI"
-    provider_type: str = "openai"
-    token_limit: str = "max_completion_tokens"
-    stream_options: bool = True
-
-
-def chat(model: str, request: ModelRequest, dialect: Dialect, *, stream: bool) -> dict[str, Any]:
-    """The body of a chat completions request. Raise ProviderError where the dialect has no words for it."""
-    params = request.params
-    if params.thinking_budget_tokens is not None:
-        _log.warning(
-            "%s does not support the inference parameter `thinking_budget_tokens`, so it will be ignored", dialect.name
-        )
+    params = _supported(request.params, dialect)
     wanted = _response_format(model, request)
     body = {
         "model": model,
-        "messages": _messages(model, request, is_json_object=wanted == JSON_OBJECT),
+        "messages": _messages(
+            model, request, partial(_part, dialect, overrides or {}), is_json_object=wanted == JSON_OBJECT
+        ),
         "temperature": params.temperature,
         "top_p": params.top_p,
         "presence_penalty": params.presence_penalty,
         "frequency_penalty": params.frequency_penalty,
         "seed": params.seed,
         dialect.token_limit: params.max_tokens,
-        "stop": params.stop_sequences,
+        "stop": list(params.stop_sequences) if params.stop_sequences is not None else None,
         "reasoning_effort": params.reasoning_effort,
         "service_tier": params.service_tier,
         "verbosity": params.verbosity,
         "response_format": wanted,
         "stream": stream,
         "stream_options": {"include_usage": True} if stream and dialect.stream_options else None,
-        **_tool_fields(model, request.tools),
+        **tools.fields(model, request.tools, dialect),
     }
     return {name: value for name, value in body.items() if value is not None}
 
@@ -79,6 +80,14 @@ def embeddings(model: str, request: EmbeddingRequest) -> dict[str, Any]:
         "encoding_format": "float",
     }
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _supported(params: Params, dialect: Dialect) -> Params:
+    """The parameters without those that the server cannot use, each of which is worth a warning."""
+    dropped = [name for name in sorted(dialect.unsupported) if getattr(params, name) is not None]
+    for name in dropped:
+        _log.warning("%s does not support the inference parameter `%s`, so it will be ignored", dialect.name, name)
+    return structs.replace(params, **dict.fromkeys(dropped)) if dropped else params
 
 
 def _response_format(model: str, request: ModelRequest) -> dict[str, Any] | None:
@@ -95,7 +104,7 @@ def _response_format(model: str, request: ModelRequest) -> dict[str, Any] | None
 # -- messages ---------------------------------------------------------------------------------------------
 
 
-def _messages(model: str, request: ModelRequest, *, is_json_object: bool) -> list[dict[str, Any]]:
+def _messages(model: str, request: ModelRequest, part: _Part, *, is_json_object: bool) -> list[dict[str, Any]]:
     system = request.system
     # OpenAI answers 400 to json_object unless some message speaks of JSON.
     if is_json_object and not _mentions_json(request):
@@ -105,7 +114,7 @@ def _messages(model: str, request: ModelRequest, *, is_json_object: bool) -> lis
         role = "user" if model.lower().startswith("o1-mini") else "system"
         messages.append({"role": role, "content": system})
     for message in request.messages:
-        messages += _user(message) if message.role == "user" else _assistant(message)
+        messages += _user(message, part) if message.role == "user" else _assistant(message, part, request.tools)
     return messages
 
 
@@ -120,7 +129,7 @@ def _mentions_json(request: ModelRequest) -> bool:
     return any("json" in text.lower() for text in said)
 
 
-def _user(message: Message) -> list[dict[str, Any]]:
+def _user(message: Message, part: _Part) -> list[dict[str, Any]]:
     """Tool results become messages of their own, before what the user says in the same turn."""
     results, parts = [], []
     for block in message.content:
@@ -132,23 +141,22 @@ def _user(message: Message) -> list[dict[str, Any]]:
             case ToolCall():
                 raise _misplaced("tool_call", "user")
             case _:
-                parts.append(_part(block))
+                parts.append(part(block))
     return [*results, {"role": "user", "content": _content(parts)}] if parts else results
 
 
-def _assistant(message: Message) -> list[dict[str, Any]]:
+def _assistant(message: Message, part: _Part, config: ToolConfig | None) -> list[dict[str, Any]]:
     parts, calls, thoughts = [], [], []
     for block in message.content:
         match block:
             case ToolCall():
-                function = {"name": block.name, "arguments": block.arguments}
-                calls.append({"id": block.id, "type": "function", "function": function})
+                calls.append(tools.call(block, config))
             case Thought():
                 thoughts.append(block.text)
             case ToolResult():
                 raise _misplaced("tool_result", "assistant")
             case _:
-                parts.append(_part(block))
+                parts.append(part(block))
     if not parts and not calls:
         if thoughts:
             _log.warning("an assistant message of thoughts alone was dropped: the dialect has no place for it")
@@ -163,7 +171,9 @@ def _assistant(message: Message) -> list[dict[str, Any]]:
     return [said]
 
 
-def _part(block: Block) -> Any:
+def _part(dialect: Dialect, overrides: Mapping[str, files.Part], block: Block) -> Any:
+    if isinstance(block, File):
+        return files.part(block, dialect, overrides)
     return block.data if isinstance(block, Unknown) else {"type": "text", "text": block.text}  # type: ignore[union-attr]
 
 
@@ -180,33 +190,3 @@ def _misplaced(block: str, role: str) -> ProviderError:
         status=400,
         at_fault="client",
     )
-
-
-# -- tools ------------------------------------------------------------------------------------------------
-
-
-def _tool_fields(model: str, config: ToolConfig | None) -> dict[str, Any]:
-    if config is None or not config.tools:
-        return {}
-    # o1 refuses the field, and does what false asks for anyway.
-    unsaid = config.parallel is False and model.lower().startswith("o1")
-    return {
-        "tools": [_tool(tool) for tool in config.tools],
-        "tool_choice": _tool_choice(config),
-        "parallel_tool_calls": None if unsaid else config.parallel,
-    }
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function, "strict": tool.strict}
-
-
-def _tool_choice(config: ToolConfig) -> Any:
-    """All tools are always sent (they are part of the cached prompt); an explicit list narrows the choice."""
-    if isinstance(config.choice, Specific):
-        return {"type": "function", "function": {"name": config.choice.specific}}
-    if config.choice == "none" or config.allowed is None:
-        return config.choice
-    names = [{"type": "function", "function": {"name": name}} for name in config.allowed]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": config.choice, "tools": names}}

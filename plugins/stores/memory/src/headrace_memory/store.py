@@ -24,7 +24,9 @@ from headrace.records import (
     ModelInferenceRecord,
     Record,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from .cache import MAX_BYTES, CacheSettings, MemoryCache
 
 R = TypeVar("R")
 
@@ -32,14 +34,17 @@ _DECODER = msgspec.json.Decoder(Record)
 
 
 class Settings(BaseModel, extra="forbid", frozen=True):
-    """The ``[memory]`` table; it has no keys."""
+    """The ``[memory]`` table."""
+
+    max_cache_bytes: int = Field(default=MAX_BYTES, ge=0)
 
 
 class Memory:
     """Keeps what it is given until the process ends, closed or not; tests may look at ``records``."""
 
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
-        """A store needs nothing of ``services``."""
+        """Of ``services`` only the clock is of use: it tells the age of what is in the cache."""
+        self._cache = MemoryCache(CacheSettings(max_bytes=settings.max_cache_bytes), services)
         self._rows: dict[tuple[type, UUID | str], Record] = {}
 
     @property
@@ -131,6 +136,18 @@ class Memory:
     async def count_examples(self, function_name: str, variant_name: str) -> int:
         """How many examples a variant has."""
         return len(self._examples(function_name, variant_name))
+
+    async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
+        """The configuration that ran under this hash, or None."""
+        return next((found for found in self._all(ConfigSnapshot) if found.hash == hash_), None)
+
+    async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
+        """The entry kept last under this key and younger than ``max_age_s``, or None."""
+        return await self._cache.cached(key, max_age_s=max_age_s)
+
+    async def cache(self, key: str, entry: bytes) -> None:
+        """Keep the entry, in place of one that is there, while there is room."""
+        await self._cache.cache(key, entry)
 
     async def ping(self) -> None:
         """Return: memory always answers."""

@@ -70,7 +70,8 @@ class File:
         """Raise StoreError, with the file's name, where SQLite fails to ``what``."""
         try:
             yield
-        except (sqlite3.Error, StoreError) as error:
+        # A lone surrogate in a name that is looked for has no UTF-8.
+        except (sqlite3.Error, StoreError, UnicodeEncodeError) as error:
             raise StoreError(f"sqlite store {self.path}: cannot {what}: {error}") from error
 
     def _keep_log(self, connection: sqlite3.Connection) -> None:

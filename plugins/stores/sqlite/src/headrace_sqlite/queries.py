@@ -9,11 +9,29 @@ from uuid import UUID
 
 import msgspec
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
-from headrace.records import Datapoint, DemonstrationFeedback, Feedback, InferenceRecord, ModelInferenceRecord, Record
+from headrace.records import (
+    ConfigSnapshot,
+    Datapoint,
+    DemonstrationFeedback,
+    Feedback,
+    InferenceRecord,
+    ModelInferenceRecord,
+)
+from msgspec import Struct
 
-from .rows import BOOLEAN, COMMENT, DATAPOINT, DEMONSTRATION, FLOAT, INFERENCE, MODEL_INFERENCE, Table
+from .rows import (
+    BOOLEAN,
+    COMMENT,
+    CONFIG_SNAPSHOT,
+    DATAPOINT,
+    DEMONSTRATION,
+    FLOAT,
+    INFERENCE,
+    MODEL_INFERENCE,
+    Table,
+)
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Struct)
 
 
 class Where:
@@ -127,3 +145,16 @@ def datasets(connection: sqlite3.Connection, function_name: str | None) -> list[
         DatasetSummary(dataset_name=name, datapoint_count=count, last_updated=updated)
         for name, count, updated in connection.execute(sql, where.parameters)
     ]
+
+
+def config_snapshot(connection: sqlite3.Connection, hash_: str) -> ConfigSnapshot | None:
+    """The one of this hash."""
+    found = select(connection, CONFIG_SNAPSHOT, Where().equal("hash", hash_), order="hash")
+    return found[0] if found else None
+
+
+def cached(connection: sqlite3.Connection, key: str, written_after: float) -> bytes | None:
+    """The entry of this key, if it was written after that instant (seconds since the epoch)."""
+    sql = "SELECT entry FROM inference_cache WHERE key = ? AND written_at > ?"
+    row = connection.execute(sql, (key, written_after)).fetchone()
+    return None if row is None else row[0]

@@ -24,9 +24,9 @@ from headrace.records import (
     ModelInferenceRecord,
     Record,
 )
-from msgspec import inspect, structs
+from msgspec import Struct, inspect, structs
 
-R_co = TypeVar("R_co", bound=Record, covariant=True)
+R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
 
@@ -37,6 +37,14 @@ _INSERT_TAG: Final = """
     INSERT INTO inference_tag (key, value, inference_id)
     SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM inference WHERE id = ?3) ON CONFLICT DO NOTHING
 """
+
+
+class CacheEntry(Struct, frozen=True):
+    """An answer in the cache; ``written_at`` in seconds since the epoch."""
+
+    key: str
+    written_at: float
+    entry: bytes
 
 
 class Table(Generic[R_co]):
@@ -52,7 +60,7 @@ class Table(Generic[R_co]):
         verb, rest = ("INSERT OR REPLACE", "") if replaces else ("INSERT", " ON CONFLICT DO NOTHING")
         self.insert = f"{verb} INTO {name} ({self.columns}) VALUES ({marks}){rest}"
 
-    def row(self, record: Record) -> tuple[Any, ...]:
+    def row(self, record: Struct) -> tuple[Any, ...]:
         """The record's columns. Raise ValueError where a field has no stored form."""
         try:
             return tuple(
@@ -71,7 +79,7 @@ class Table(Generic[R_co]):
             yield name, None if value is None else read(value)
 
 
-def statements(records: Sequence[Record]) -> list[tuple[str, Rows]]:
+def statements(records: Sequence[Record | CacheEntry]) -> list[tuple[str, Rows]]:
     """What to execute, in order, with which rows. Raise ValueError for a record that has no stored form."""
     tags: Rows = []
     rows: dict[str, Rows] = {_INSERT_TAG: tags}
@@ -142,6 +150,7 @@ _CODES: Final[dict[type[inspect.Type], tuple[Code, Code]]] = {
     inspect.IntType: (_same, _same),
     inspect.FloatType: (_write_float, _same),
     inspect.BoolType: (_same, bool),
+    inspect.BytesType: (_same, _same),
     inspect.UUIDType: (lambda value: value.bytes, lambda value: UUID(bytes=value)),
     inspect.DecimalType: (str, Decimal),
     inspect.DateTimeType: (_write_time, datetime.fromisoformat),
@@ -157,6 +166,7 @@ DATAPOINT: Final = Table("datapoint", Datapoint, replaces=True)
 EXAMPLE: Final = Table("dicl_example", Example)
 CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot)
 EVALUATION_RUN: Final = Table("evaluation_run", EvaluationRun)
+CACHE: Final = Table("inference_cache", CacheEntry, replaces=True)
 
 _TABLES: Final[dict[type, Table[Any]]] = {
     table.kind: table
@@ -171,5 +181,6 @@ _TABLES: Final[dict[type, Table[Any]]] = {
         EXAMPLE,
         CONFIG_SNAPSHOT,
         EVALUATION_RUN,
+        CACHE,
     )
 }

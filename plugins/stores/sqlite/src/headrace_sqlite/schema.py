@@ -67,6 +67,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             function_type TEXT NOT NULL, dataset_name TEXT NOT NULL, split TEXT NOT NULL, variant_names TEXT NOT NULL,
             metrics TEXT NOT NULL, snapshot_hash TEXT NOT NULL, created_at TEXT NOT NULL)""",
     ),
+    # With a rowid, since an entry may be far larger than a page. Its age is reckoned, so its instant is a number.
+    ("CREATE TABLE inference_cache (key TEXT PRIMARY KEY, written_at REAL NOT NULL, entry BLOB NOT NULL)",),
 )
 
 

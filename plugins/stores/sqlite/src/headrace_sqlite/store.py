@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -10,9 +11,10 @@ from uuid import UUID
 import anyio
 from anyio import to_thread
 from headrace import Services
-from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
+from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery, SystemClock
 from headrace.errors import StoreError
 from headrace.records import (
+    ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
     Example,
@@ -26,6 +28,7 @@ from . import nearest, queries
 from .files import File, Settings
 from .nearest import Nearest
 from .reader import Readers
+from .rows import CacheEntry
 from .writer import Writer
 
 __all__ = ["Settings", "Sqlite"]
@@ -34,10 +37,11 @@ T = TypeVar("T")
 
 
 class Sqlite:
-    """Records in one SQLite file, which several processes may share."""
+    """Records, and answers in the cache, in one SQLite file, which several processes may share."""
 
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
-        """A store needs nothing of ``services``."""
+        """Of ``services`` only the clock is of use: it tells the age of what is in the cache."""
+        self._clock = services.clock if services else SystemClock()
         self._file = File(settings)
         self._nearest = Nearest()
         self._writer: Writer | None = None
@@ -89,6 +93,21 @@ class Sqlite:
     async def count_examples(self, function_name: str, variant_name: str) -> int:
         """How many examples a variant has."""
         return await self._read(lambda connection: nearest.count(connection, function_name, variant_name))
+
+    async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
+        """The configuration that ran under this hash, or None."""
+        return await self._read(lambda connection: queries.config_snapshot(connection, hash_))
+
+    async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
+        """The entry kept last under this key and younger than ``max_age_s``, or None."""
+        written_after = -math.inf if max_age_s is None else self._clock.time() - max_age_s
+        return await self._read(lambda connection: queries.cached(connection, key, written_after))
+
+    async def cache(self, key: str, entry: bytes) -> None:
+        """Keep the entry, in place of one that is there. It stays until it is replaced."""
+        if self._writer is None:
+            raise self._not_open("write")
+        await self._writer.write([CacheEntry(key, self._clock.time(), entry)])
 
     async def ping(self) -> None:
         """Return if the file can be read; raise StoreError otherwise."""

@@ -15,7 +15,7 @@ from headrace.errors import RecordRefused, StoreError
 from headrace.records import Record
 
 from .files import File
-from .rows import Rows, statements
+from .rows import CacheEntry, Rows, statements
 
 # A transaction takes on further batches up to here, so that nobody waits long for the work of others.
 _MERGE_RECORDS = 5000
@@ -35,7 +35,7 @@ _FOR_GOOD = (
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    records: Sequence[Record]
+    records: Sequence[Record | CacheEntry]
     done: anyio.Event = field(default_factory=anyio.Event)
     statements: list[tuple[str, Rows]] = field(default_factory=list)
     error: Exception | None = None
@@ -55,7 +55,7 @@ class Writer:
         self._thread = Thread(target=self._run, name="headrace-sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, records: Sequence[Record]) -> None:
+    async def write(self, records: Sequence[Record | CacheEntry]) -> None:
         """Return when they are durable. Raise StoreError; RecordRefused for records that can never be written."""
         job = _Job(records)
         self._queue.put(job)

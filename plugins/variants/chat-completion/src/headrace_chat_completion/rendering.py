@@ -15,17 +15,17 @@ from pydantic import BaseModel
 _ROLES: tuple[Literal["system", "user", "assistant"], ...] = ("system", "user", "assistant")
 
 
-class _TemplateFile(BaseModel, extra="forbid", frozen=True):
+class _TemplateFile(BaseModel, extra="forbid", frozen=True, strict=True):
     path: File
 
 
-class _Wrappers(BaseModel, extra="forbid", frozen=True):
+class _Wrappers(BaseModel, extra="forbid", frozen=True, strict=True):
     system: File | None = None
     user: File | None = None
     assistant: File | None = None
 
 
-class TemplateSettings(BaseModel, extra="forbid", frozen=True):
+class TemplateSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     """The template keys of a variant's table. Legacy keys wrap plain text, ``templates`` does not."""
 
     system_template: File | None = None

@@ -1,4 +1,4 @@
-"""Render, ask one model once, give its answer back."""
+"""Render, ask one model, give its answer back."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from headrace import Answer, Task, VariantServices
-from headrace.jsonmode import Asked, as_text, chunk_as_text, prepare
+from headrace.jsonmode import as_text, ask, chunk_as_text
+from headrace.retries import retrying
 from headrace.sampling import Sampling
 from headrace.types import Chunk, ModelRequest, ServiceTier
+from pydantic import Field
 
 from .rendering import Renderer, TemplateSettings
 
 
-class Settings(TemplateSettings, Sampling, extra="forbid", frozen=True):
-    """A ``[functions.F.variants.V]`` table with ``type = "chat_completion"``."""
+class Settings(TemplateSettings, Sampling, extra="forbid", frozen=True, strict=True):
+    """A ``[functions.F.variants.V]`` table with ``type = "chat_completion"``, or an evaluator's or fuser's."""
 
     model: str
     service_tier: ServiceTier | None = None
+    stop_sequences: tuple[str, ...] | None = Field(default=None, strict=False)  # TOML has no tuples
 
 
 class ChatCompletion:
     """One model, one prompt."""
 
     def __init__(self, settings: Settings, services: VariantServices) -> None:
-        function = services.function
-        settings.check_json_mode(function, services.name)
-        self._model = services.model(settings.model)
-        self._function_type = function.type
+        settings.check_json_mode(services.function, services.name)
+        self._function = services.function
+        self._settings = settings
+        self._model = retrying(services.model(settings.model), settings.retries)
         self._renderer = Renderer(settings, services)
-        self._params = settings.params()
 
     @property
     def templates(self) -> Collection[str]:
@@ -38,34 +40,22 @@ class ChatCompletion:
 
     async def run(self, task: Task) -> Answer:
         """Perform once."""
-        request, asked = self._request(task)
+        request, comes_as_text = self._request(task)
         response = await self._model.complete(request, task.attempts)
-        output = as_text(response.output) if self._comes_as_text(asked) else response.output
-        return Answer(output, response.finish_reason)
+        return Answer(as_text(response.output) if comes_as_text else response.output, response.finish_reason)
 
     async def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
         """Perform piece by piece."""
-        request, asked = self._request(task)
-        comes_as_text = self._comes_as_text(asked)
+        request, comes_as_text = self._request(task)
         async with aclosing(self._model.stream(request, task.attempts)) as chunks:
             async for chunk in chunks:
                 yield chunk_as_text(chunk) if comes_as_text else chunk
 
-    def _request(self, task: Task) -> tuple[ModelRequest, Asked]:
-        params = task.params.over(self._params)
-        asked = prepare(params.json_mode, self._function_type, task.output_schema, task.tools)
-        request = ModelRequest(
-            messages=self._renderer.messages(task.input),
+    def _request(self, task: Task) -> tuple[ModelRequest, bool]:
+        return ask(
+            task,
+            self._function,
+            self._settings,
             system=self._renderer.system(task.input.system),
-            params=params,
-            tools=asked.tools,
-            json_mode=asked.json_mode,
-            output_schema=task.output_schema.value if task.output_schema else None,
-            function_type=self._function_type,
-            credentials=task.credentials,
+            messages=self._renderer.messages(task.input),
         )
-        return request, asked
-
-    def _comes_as_text(self, asked: Asked) -> bool:
-        """A chat function hides that ``respond`` was called; a json function reads the arguments itself."""
-        return asked.by_tool and self._function_type == "chat"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.errors import BadRequest, HeadraceError
+from headrace.media import File
 from headrace.records import Example
 from headrace.types import (
     Block,
@@ -36,8 +37,12 @@ _JSON = json.Decoder(JsonOutput)
 def text_of(input_: Input) -> str:
     """The input as examples hold it: the JSON of a StoredInput. Raise BadRequest for a block without a text form."""
     for message in input_.messages:
-        if any(isinstance(block, Unknown) for block in message.content):
-            raise BadRequest("in-context learning compares inputs as text: it cannot take a block of type `unknown`")
+        for block in message.content:
+            if isinstance(block, (File, Unknown)):
+                kind = "file" if isinstance(block, File) else "unknown"
+                raise BadRequest(
+                    f"in-context learning compares inputs as text: it cannot take a block of type `{kind}`"
+                )
     return json.encode(input_).decode()
 
 

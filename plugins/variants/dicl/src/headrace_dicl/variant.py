@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from headrace import Answer, Task, VariantServices
+from headrace.errors import BadRequest
 from headrace.files import File
-from headrace.jsonmode import Asked, as_text, chunk_as_text, prepare
+from headrace.jsonmode import as_text, ask, chunk_as_text
 from headrace.records import Example
+from headrace.retries import retrying
 from headrace.sampling import Sampling
 from headrace.types import Chunk, EmbeddingRequest, ModelRequest
 from pydantic import Field
@@ -19,13 +21,14 @@ from . import prompt
 log = logging.getLogger(__name__)
 
 
-class Settings(Sampling, extra="forbid", frozen=True):
+class Settings(Sampling, extra="forbid", frozen=True, strict=True):
     """A ``[functions.F.variants.V]`` table with ``type = "experimental_dynamic_in_context_learning"``."""
 
     embedding_model: str
     model: str
-    k: int = Field(ge=0)
+    k: int = Field(ge=0, lt=2**32)
     max_distance: float | None = Field(default=None, ge=0)
+    stop_sequences: tuple[str, ...] | None = Field(default=None, strict=False)  # TOML has no tuples
     system_instructions: File | None = None
 
 
@@ -36,31 +39,29 @@ class Dicl:
         function = services.function
         settings.check_json_mode(function, services.name)
         self._function, self._variant_name = function, services.name
-        self._model = services.model(settings.model)
+        self._model = retrying(services.model(settings.model), settings.retries)
         self._embedding_model = services.embedding_model(settings.embedding_model)
         self._nearest = services.nearest
         self._k, self._max_distance = settings.k, settings.max_distance
         self._system = settings.system_instructions.text if settings.system_instructions else prompt.INSTRUCTIONS
-        self._params = settings.params()
+        self._settings = settings
 
     async def run(self, task: Task) -> Answer:
         """Perform once: one embedding call, then one model call."""
-        request, asked = await self._request(task)
+        request, comes_as_text = await self._request(task)
         response = await self._model.complete(request, task.attempts)
-        output = as_text(response.output) if self._comes_as_text(asked) else response.output
-        return Answer(output, response.finish_reason)
+        return Answer(as_text(response.output) if comes_as_text else response.output, response.finish_reason)
 
     async def stream(self, task: Task) -> AsyncGenerator[Chunk, None]:
         """Perform piece by piece; the embedding call comes before the first piece."""
-        request, asked = await self._request(task)
-        comes_as_text = self._comes_as_text(asked)
+        request, comes_as_text = await self._request(task)
         async with aclosing(self._model.stream(request, task.attempts)) as chunks:
             async for chunk in chunks:
                 yield chunk_as_text(chunk) if comes_as_text else chunk
 
-    async def _request(self, task: Task) -> tuple[ModelRequest, Asked]:
-        params = task.params.over(self._params)
-        asked = prepare(params.json_mode, self._function.type, task.output_schema, task.tools)
+    async def _request(self, task: Task) -> tuple[ModelRequest, bool]:
+        if task.extra.body:
+            raise BadRequest("in-context learning cannot take the `extra_body` of a request")
         text = prompt.text_of(task.input)
         examples = await self._examples(text, task)
         if examples:
@@ -75,27 +76,13 @@ class Dicl:
                 self._k,
                 self._max_distance,
             )
-        request = ModelRequest(
-            messages=messages,
-            system=self._system,
-            params=params,
-            tools=asked.tools,
-            json_mode=asked.json_mode,
-            output_schema=task.output_schema.value if task.output_schema else None,
-            function_type=self._function.type,
-            credentials=task.credentials,
-        )
-        return request, asked
+        return ask(task, self._function, self._settings, system=self._system, messages=messages)
 
     async def _examples(self, text: str, task: Task) -> list[Example]:
         """The k nearest, nearest first, and of those the ones that are near enough."""
         response = await self._embedding_model.embed(
-            EmbeddingRequest(input=text, credentials=task.credentials), task.attempts
+            EmbeddingRequest(input=text, credentials=task.credentials, cache=task.cache), task.attempts
         )
         [vector] = response.embeddings
         found = await self._nearest(self._function.name, self._variant_name, vector, self._k)
         return [example for example, distance in found if self._max_distance is None or distance <= self._max_distance]
-
-    def _comes_as_text(self, asked: Asked) -> bool:
-        """A chat function hides that ``respond`` was called; a json function reads the arguments itself."""
-        return asked.by_tool and self._function.type == "chat"

@@ -1,0 +1,82 @@
+"""How one try at one provider goes, written down while it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from decimal import Decimal
+
+from msgspec import UNSET, structs
+
+from .contracts import Attempt, Clock
+from .errors import HeadraceError, ProviderError
+from .ids import new_id
+from .pieces import Pieces
+from .types import ApiType, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse, Usage
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """One attempt and its clock."""
+
+    def __init__(
+        self,
+        model_name: str,
+        provider_name: str,
+        provider_type: str,
+        api_type: ApiType,
+        request: ModelRequest | EmbeddingRequest,
+        clock: Clock,
+    ) -> None:
+        self.attempt = Attempt(new_id(), model_name, provider_name, provider_type, request, api_type)
+        self._clock = clock
+        self._began = clock.perf()
+
+    def elapsed_ms(self) -> int:
+        """Since the attempt began."""
+        return round((self._clock.perf() - self._began) * 1000)
+
+    def answered(self, response: ModelResponse | EmbeddingResponse, cost: Decimal | None) -> None:
+        """Note a whole answer."""
+        attempt = self.attempt
+        attempt.response_time_ms = self.elapsed_ms()
+        attempt.raw_request, attempt.raw_response = response.raw_request, response.raw_response
+        attempt.usage = structs.replace(response.usage, cost=cost)
+        attempt.raw_usage = response.raw_usage
+        if isinstance(response, ModelResponse):
+            attempt.output, attempt.finish_reason = response.output, response.finish_reason
+
+    def failed(self, error: Exception) -> HeadraceError:
+        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""
+        attempt = self.attempt
+        if not isinstance(error, HeadraceError):
+            log.error(
+                "provider %s of type %s broke its contract",
+                attempt.provider_name,
+                attempt.provider_type,
+                exc_info=error,
+            )
+            bug, error = error, ProviderError(f"{type(error).__name__}: {error}")
+            error.__cause__ = bug
+        if isinstance(error, ProviderError):
+            error.provider_type = attempt.provider_type
+            attempt.raw_request = error.raw_request or attempt.raw_request
+            attempt.raw_response = error.raw_response or attempt.raw_response
+        attempt.response_time_ms = self.elapsed_ms()
+        attempt.error = str(error)
+        return error
+
+    def ended(self, why: str) -> None:
+        """Note that nobody waits for the rest."""
+        self.attempt.response_time_ms = self.elapsed_ms()
+        self.attempt.error = why
+
+    def streamed(self, pieces: Pieces, raws: Sequence[str], cost: Decimal | None) -> None:
+        """Note what came, however the stream ended; what an error brought came last."""
+        attempt = self.attempt
+        attempt.response_time_ms = self.elapsed_ms()
+        attempt.raw_response = "\n".join(raw for raw in (*raws, attempt.raw_response) if raw)
+        attempt.output, attempt.finish_reason = pieces.blocks(), pieces.finish_reason
+        attempt.usage = structs.replace(pieces.usage or Usage(), cost=cost)
+        attempt.raw_usage = pieces.raw_usage[-1] if pieces.raw_usage else UNSET

@@ -1,0 +1,48 @@
+"""Features that a configuration switches on and this version does not have: refused by name, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .environment import environment
+from .tables import Tables
+
+_NOT_YET = "is not available in this version"
+
+
+def unavailable(tables: Tables, environ: Mapping[str, str]) -> list[str]:
+    """A line, with its TOML key, for each feature that is switched on but not offered; what is off is no trouble."""
+    return [*_gateway(tables), *_experiments(tables), *_databases(tables, environ)]
+
+
+def _gateway(tables: Tables) -> Iterator[str]:
+    gateway = tables.gateway
+    if gateway.auth is not None and gateway.auth.enabled:
+        yield f"gateway.auth.enabled: authentication {_NOT_YET}; set it to false and put a proxy in front"
+    if gateway.export.otlp.traces.enabled:
+        yield f"gateway.export.otlp.traces.enabled: the export of traces {_NOT_YET}; set it to false"
+    if gateway.relay.gateway_url is not None:
+        yield f"gateway.relay.gateway_url: relaying {_NOT_YET}; remove it"
+
+
+def _experiments(tables: Tables) -> Iterator[str]:
+    for name, function in tables.functions.items():
+        chosen = function.experimentation
+        if chosen is None:
+            continue
+        tables_by_key = {"": chosen, **{f".namespaces.{key}": table for key, table in chosen.namespaces.items()}}
+        for at, each in tables_by_key.items():
+            if each.type in ("adaptive", "track_and_stop"):
+                yield (
+                    f'functions.{name}.experimentation{at}.type: "{each.type}" {_NOT_YET}; use "static" with weights'
+                )
+
+
+def _databases(tables: Tables, environ: Mapping[str, str]) -> Iterator[str]:
+    if tables.rate_limiting.enabled and tables.rate_limiting.rules:
+        yield f"rate_limiting.rules: rate limiting {_NOT_YET}; set `rate_limiting.enabled = false`"
+    if tables.postgres.enabled:
+        if environment("TENSORZERO_POSTGRES_URL", environ) is None:
+            yield "postgres.enabled: Missing environment variable TENSORZERO_POSTGRES_URL."
+        else:
+            yield f"postgres.enabled: Postgres {_NOT_YET}; remove it"

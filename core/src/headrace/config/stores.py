@@ -1,0 +1,78 @@
+"""Tables of databases and of what stands beside them (config spec 4.2, 4.3), and those of headrace's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import AliasChoices, Field, PositiveInt, model_validator
+
+from .base import U32, LaxTable, Table
+
+
+class ClickhouseTable(Table):
+    """``[clickhouse]``."""
+
+    disable_automatic_migrations: bool = False
+
+
+class PostgresTable(LaxTable):
+    """``[postgres]``. Unknown keys are for the store plugin of that name, if one is installed."""
+
+    connection_pool_size: U32 = 20
+    enabled: bool | None = None
+    inference_metadata_retention_days: U32 | None = None
+    inference_data_retention_days: U32 | None = Field(
+        default=None,
+        validation_alias=AliasChoices("inference_data_retention_days", "inference_retention_days"),
+    )
+
+
+class AutopilotTable(Table):
+    """``[autopilot]``: accepted, and means nothing here."""
+
+    tool_whitelist: list[str] | None = None
+
+
+def check_object_storage(table: dict[str, Any]) -> dict[str, Any]:
+    """``[object_storage]``: ``type`` names a plugin, which checks the rest; ``disabled`` is core's."""
+    if not isinstance(table.get("type"), str):
+        raise ValueError(".type: Field required" if "type" not in table else ".type: must be a string")
+    if table["type"] == "disabled" and len(table) > 1:
+        raise ValueError(
+            "\n".join(f".{key}: unknown key (extra inputs are not permitted)" for key in table if key != "type")
+        )
+    return table
+
+
+class SplitsTable(Table):
+    """``[headrace.splits]``: the shares of train, validation and test, and the key of the hash that assigns them."""
+
+    train: float = Field(default=0.6, ge=0, le=1)
+    validation: float = Field(default=0.2, ge=0, le=1)
+    test: float = Field(default=0.2, ge=0, le=1)
+    key: str = "headrace"
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitsTable:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + validation + test must be 1, found {total:g}")
+        return self
+
+
+class FilesTable(Table):
+    """``[headrace.files]``: what the gateway fetches when an input names a file by its URL."""
+
+    max_bytes: PositiveInt = 20 * 1024 * 1024
+    timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    max_redirects: U32 = 3
+    allow_private_addresses: bool = False
+
+
+class HeadraceTable(Table):
+    """``[headrace]``: what TensorZero does not know. ``transport`` is ``{ type = ... }`` with its plugin's keys."""
+
+    splits: SplitsTable = SplitsTable()
+    files: FilesTable = FilesTable()
+    transport: dict[str, Any] | None = None
+    max_body_bytes: PositiveInt = 100 * 1024 * 1024
