@@ -21,6 +21,7 @@ TEMPLATES = {
     "optimizers": "dicl-examples",
     "evaluators": "exact-match",
     "transports": "aiohttp",
+    "object-stores": "filesystem",
 }
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -42,7 +43,7 @@ def make(kind: str, name: str, into: Path) -> Path:
     folder = into / name
     shutil.copytree(template, folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "dist", "build"))
     description = tomllib.loads((template / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
-    said = f"{kind.removesuffix('s').capitalize()} {name} for headrace"
+    said = f"{kind.removesuffix('s').replace('-', ' ').capitalize()} {name} for headrace"
     for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
         if path.is_file():
             text = path.read_text(encoding="utf-8").replace(description, said)

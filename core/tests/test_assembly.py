@@ -33,7 +33,7 @@ def problems(toml: str, registry: Registry) -> list[str]:
             'functions.f.variants.v.type = "nope" is not an installed',
         ),
         (FUNCTION + VARIANT, "functions.f.variants.v: Model name 'm' not found in model table (known: none)"),
-        (MODEL + FUNCTION + VARIANT + "weight = -1", "functions.f.variants.v.weight: Input should be greater than or equal to 0"),
+        (MODEL + FUNCTION + VARIANT + "weight = -1", "functions.f.variants.v.weight: Input should be greater than or"),
         (
             MODEL + FUNCTION + VARIANT + 'json_mode = "on"',
             "functions.f.variants.v: JSON mode is not supported for variant",

@@ -64,8 +64,8 @@ async def kept(backend: Dictionary, key: str, answer: Any) -> AsyncIterator[Answ
     ids=["credentials", "cache-options"],
 )
 def test_http_edge_25_credentials_and_options_make_no_other_call(changes: dict[str, Any]) -> None:
-    other = structs.replace(ASKED, **changes)
-    assert key_of("m", "p", other, stream=False, prefetch=False) == key_of("m", "p", ASKED, stream=False, prefetch=False)
+    keys = {key_of("m", "p", each, stream=False, prefetch=False) for each in (ASKED, structs.replace(ASKED, **changes))}
+    assert len(keys) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from headrace.http.openai_embeddings import embedding_list, read_embeddings
 from headrace.http.openai_messages import OpenAIMessage, to_input
 from headrace.http.openai_stream import events
 from headrace.types import (
+    CacheOptions,
     CheckedToolCall,
     JsonOutput,
     Text,
@@ -288,3 +289,20 @@ def test_embeddings_in_both_encodings(raw: Any) -> None:
     }
     body, _ = read_embeddings(b'{"model": "e", "input": "a", "encoding_format": "base64"}')
     assert embedding_list(body, vectors)["data"][0]["embedding"] == "AAAAPwAAgL8="
+
+
+@pytest.mark.parametrize("prefix", ["tensorzero::", "headrace::"])
+def test_an_embeddings_body_says_all_that_a_request_can(prefix: str) -> None:
+    fields = {
+        "model": f"{prefix}embedding_model_name::openai::small",
+        "input": [[1, 2], [3]],
+        "dimensions": 8,
+        f"{prefix}credentials": {"key": "secret"},
+        f"{prefix}cache_options": {"enabled": "read_only"},
+        f"{prefix}dryrun": True,
+        f"{prefix}include_raw_response": True,
+    }
+    body, request = read_embeddings(json.dumps(fields).encode())
+    assert (body.model_name, body.dryrun, body.include_raw_response) == ("openai::small", True, True)
+    assert (request.input, request.dimensions, request.credentials) == ([[1, 2], [3]], 8, {"key": "secret"})
+    assert request.cache == CacheOptions("read_only")

@@ -1,9 +1,8 @@
-"""OpenAI's surface with OpenAI's own SDK, through the app: what it sends is understood, what it gets it understands."""
+"""Chat completions with OpenAI's own SDK, through the app: what it sends is understood, and what it gets it reads."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,11 +43,6 @@ routing = ["p"]
 [models.m.providers.p]
 type = "player"
 
-[embedding_models.e]
-routing = ["echo"]
-[embedding_models.e.providers.echo]
-type = "echo"
-
 [functions.f]
 type = "chat"
 [functions.f.variants.a]
@@ -64,7 +58,6 @@ json_mode = "off"
 """
 
 F, J, M = "tensorzero::function_name::f", "tensorzero::function_name::j", "tensorzero::model_name::m"
-E = "tensorzero::embedding_model_name::e"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(32)).decode()
 USAGE = Usage(input_tokens=3, output_tokens=2)
 
@@ -359,69 +352,3 @@ async def test_a_failure_has_the_failed_attempts_when_asked_for(sdk: Any) -> Non
             )
     (attempt,) = caught.value.response.json()["tensorzero_raw_response"]
     assert attempt == {"provider_type": "player", "api_type": "chat_completions", "data": "no"}
-
-
-# -- embeddings ---------------------------------------------------------------------------------------------
-
-
-async def test_embeds_texts_in_either_encoding(sdk: Any) -> None:
-    async with sdk() as client:
-        packed = await client.embeddings.create(model=E, input=["a", "b"])  # the SDK asks for base64 by itself
-        plain = await client.embeddings.create(model=E, input="b", encoding_format="float")
-        extra = {"tensorzero::include_raw_response": True, "headrace::dryrun": True, "nope": 1}
-        raw = await client.embeddings.create(model=E, input="b", encoding_format="float", extra_body=extra)
-    assert [item.index for item in packed.data] == [0, 1]
-    assert packed.data[1].embedding == pytest.approx(plain.data[0].embedding, rel=1e-6)
-    assert (packed.model, packed.object, packed.data[0].object) == (E, "list", "embedding")
-    (entry,) = raw.model_extra["tensorzero::raw_response"]
-    assert (entry["provider_type"], entry["api_type"]) == ("echo", "embeddings")
-
-
-@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]]], ids=["one", "many"])
-async def test_embeds_token_ids(sdk: Any, tokens: Any) -> None:
-    async with sdk() as client:
-        answer = await client.embeddings.create(model=E, input=tokens)
-    assert len(answer.data) == (1 if isinstance(tokens[0], int) else 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"model": "tensorzero::embedding_model_name::nope"}, openai.NotFoundError, "Model not found: nope"),
-        ({"model": "nope"}, openai.NotFoundError, "Model not found: nope"),
-        ({"input": []}, openai.BadRequestError, "Input cannot be empty"),
-        ({"input": [[]]}, openai.BadRequestError, "Input cannot be empty"),
-        ({"input": ["a", 1]}, openai.BadRequestError, "input: texts and token ids cannot be mixed"),
-        ({"input": [1, [2]]}, openai.BadRequestError, "input: texts and token ids cannot be mixed"),
-        ({"input": [-1]}, openai.BadRequestError, "input"),
-        ({"input": {"a": 1}}, openai.BadRequestError, "input: "),
-        ({"input": [[True]]}, openai.BadRequestError, "input"),
-        ({"dimensions": -1}, openai.BadRequestError, "dimensions: "),
-        ({"encoding_format": "hex"}, openai.BadRequestError, "encoding_format: "),
-        ({"extra_body": {"tensorzero::cache_options": {"enabled": 1}}}, openai.BadRequestError, "cache_options"),
-        ({"extra_body": {"headrace::dryrun": "yes"}}, openai.BadRequestError, "tensorzero::dryrun: "),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-async def test_embeddings_refuse_in_openais_shape(sdk: Any, change: Any, error: Any, message: str) -> None:
-    async with sdk() as client:
-        with pytest.raises(error, match=message):
-            await client.embeddings.create(**{"model": E, "input": "a", **change})
-
-
-# -- models -------------------------------------------------------------------------------------------------
-
-
-async def test_lists_what_a_model_can_be(sdk: Any) -> None:
-    async with sdk() as client:
-        listed = [model async for model in client.models.list()]
-        one = await client.models.retrieve(F)
-        alias = await client.models.retrieve("headrace::model_name::m")
-        for name in (F, J, M):
-            await client.chat.completions.create(model=name, messages=says("hi"))
-        with pytest.raises(openai.NotFoundError, match="Model not found: gpt/4o") as caught:
-            await client.models.retrieve("gpt/4o")
-    assert [model.id for model in listed] == [F, J, M, E]
-    assert {(model.object, model.owned_by) for model in listed} == {("model", "headrace")}
-    assert (one, alias.id) == (listed[0], M)
-    assert json.loads(caught.value.response.text)["error"]["message"].startswith("Model not found: gpt/4o")

@@ -164,17 +164,18 @@ def test_a_schema_that_goes_in_circles_ends(value: Any) -> None:
 
 def doubling(levels: int, keyword: str = "allOf", **more: Any) -> Any:
     """A kilobyte that has one value looked at 2 ** levels times."""
-    twice = {n: [{"$ref": f"#/$defs/{n + 1}"}] * 2 for n in range(levels)}
-    return {
-        "$defs": {**{str(n): {keyword: two} for n, two in twice.items()}, str(levels): {}},
-        "$ref": "#/$defs/0",
-    } | more
+    twice = {str(n): {keyword: [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(levels)}
+    return {"$defs": {**twice, str(levels): {}}, "$ref": "#/$defs/0", **more}
 
 
 def below(levels: int) -> Any:
     """The same, each level at a deeper value."""
     twice = {str(n): {"properties": {"a": {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2}}} for n in range(levels)}
     return {"$defs": {**twice, str(levels): {}}, "$ref": "#/$defs/0"}
+
+
+BOTH = {str(n): {"not": {"$ref": f"#/$defs/{n + 1}"}, "if": {"$ref": f"#/$defs/{n + 1}"}} for n in range(30)}
+ANCHORED = {str(n): {"$anchor": f"a{n}", "allOf": [{"$ref": f"#a{n + 1}"}] * 2} for n in range(30)}
 
 
 @pytest.mark.parametrize(
@@ -187,15 +188,8 @@ def below(levels: int) -> Any:
         doubling(30, **{"$id": "http://x.example/a"}) | {"$ref": "http://x.example/b/../a#/$defs/0"},
         {"$schema": "http://json-schema.org/draft-07/schema#"} | doubling(30),
         {"properties": {"x": doubling(30)["$defs"]["0"]}, "$defs": doubling(30)["$defs"]},
-        {
-            "$defs": {
-                str(n): {"not": {"$ref": f"#/$defs/{n + 1}"}, "if": {"$ref": f"#/$defs/{n + 1}"}} for n in range(30)
-            }
-        }
-        | {"$ref": "#/$defs/0"}
-        | {"$defs": {"30": True}},
-        {"$defs": {str(n): {"$anchor": f"a{n}", "allOf": [{"$ref": f"#a{n + 1}"}] * 2} for n in range(29)}}
-        | {"$ref": "#a0"},
+        {"$defs": {**BOTH, "30": {}}, "$ref": "#/$defs/0"},
+        {"$defs": {**ANCHORED, "30": {"$anchor": "a30"}}, "$ref": "#a0"},
         below(30),
         below(200),
     ],
@@ -203,7 +197,7 @@ def below(levels: int) -> Any:
 )
 def test_a_schema_that_branches_without_end_is_refused_soon(value: Any) -> None:
     began = time.perf_counter()
-    with pytest.raises(ValueError, match=r"look at one value more than 10000 times|does not exist"):
+    with pytest.raises(ValueError, match="look at one value more than 10000 times"):
         Schema(value)
     assert time.perf_counter() - began < 1
 
@@ -212,8 +206,7 @@ def test_a_schema_that_branches_without_end_is_refused_soon(value: Any) -> None:
     "value",
     [
         {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
-        {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, {"not": {"$ref": "#/$defs/a"}}]}}}
-        | {"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 2}, "b": {"$ref": "#/$defs/a"}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 2}, "b": {"$ref": "#/$defs/a"}}},
         {"$dynamicAnchor": "n", "allOf": [{"$dynamicRef": "#n"}, {"$dynamicRef": "#n"}]},
     ],
     ids=["itself", "each other", "dynamic"],
@@ -261,7 +254,7 @@ def expression(kinds: int) -> Any:
             expression(20),
             {"op": 3, "a": {"op": 19, "a": 1}, "b": 2},
             {"op": 20, "a": 1},
-            "the value does not fit, on any",
+            "the value does not fit",
         ),
     ],
     ids=["tree", "linked list", "binary tree", "union"],
@@ -364,7 +357,7 @@ def test_schemas_that_differ_in_the_order_of_keys_tell_violations_each_in_its_ow
             compiled(schema).check(1)
 
 
-@pytest.mark.parametrize("value", ["{}", nested(MAX_SCHEMA_DEPTH + 1), {"type": "nope"}, {"const": {1}}], ids=repr)
+@pytest.mark.parametrize("value", ["{}", nested(MAX_SCHEMA_DEPTH + 1), {"type": "nope"}], ids=["text", "deep", "type"])
 def test_what_is_refused_is_refused_every_time(value: Any) -> None:
     for _ in range(2):
         with pytest.raises(ValueError):

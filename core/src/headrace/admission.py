@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -60,7 +60,7 @@ class Admission:
         if not function.variants and inline is None:
             raise HeadraceError(f"Function {function.name} has no variants")
         check_json_tool(request, function.spec)
-        function.check(request.input, inline.templates if isinstance(inline, Templated) else ())
+        function.check(request.input, _templates(inline))
         self._check_filters(request.extra, function)
         tools = configure(request, function.spec, self._tools)
         if request.variant_name is not None:
@@ -148,6 +148,10 @@ class Admission:
                     f"`{chosen}` uses a model or variant which has namespace `{namespace}`. "
                     "Namespaced models can only be used with a matching namespace."
                 )
+
+
+def _templates(variant: object) -> Collection[str]:
+    return variant.templates if isinstance(variant, Templated) else ()
 
 
 def _tags(request: InferenceRequest) -> dict[str, str]:

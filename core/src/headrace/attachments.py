@@ -28,7 +28,7 @@ PROBE = ".tensorzero-validate"
 
 # One request must not make us open hundreds of connections, or a few do so for a very long time.
 _AT_ONCE = 8
-_MAX_URLS = 500
+_MAX_URLS = 50
 
 _MIME_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(;[\x20-\x7e]{0,200})?")
 _KEY = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")

@@ -47,8 +47,11 @@ class Watch:
         if isinstance(response, ModelResponse):
             attempt.output, attempt.finish_reason = response.output, response.finish_reason
 
-    def failed(self, error: Exception) -> HeadraceError:
-        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried."""
+    def failed(self, error: Exception, *, debug: bool = False) -> HeadraceError:
+        """Note the failure. A plugin's own bug counts as its upstream's failure, so that the next one is tried.
+
+        ``debug`` puts the raw request and response into the error's text.
+        """
         attempt = self.attempt
         if not isinstance(error, HeadraceError):
             log.error(
@@ -63,6 +66,9 @@ class Watch:
             error.provider_type = attempt.provider_type
             attempt.raw_request = error.raw_request or attempt.raw_request
             attempt.raw_response = error.raw_response or attempt.raw_response
+            if debug:
+                raws = {"Raw request": error.raw_request, "Raw response": error.raw_response}
+                error.message += "".join(f"\n{what}: {raw}" for what, raw in raws.items() if raw)
         attempt.response_time_ms = self.elapsed_ms()
         attempt.error = str(error)
         return error

@@ -23,10 +23,14 @@ from .records import (
     FloatFeedback,
     InferenceRecord,
 )
-from .schemas import Schema
+from .schemas import compiled
 from .tags import check_tags
 from .telemetry import Telemetry
 from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
+
+# What a human said of an evaluator's judgement must name the judgement (http-api 18).
+_OF_HUMANS = {"tensorzero::datapoint_id", "tensorzero::human_feedback"}
+_EVALUATOR = "tensorzero::evaluator_inference_id"
 
 _POLL_S = 2.0
 _LAG_S = 6.0
@@ -93,6 +97,8 @@ class FeedbackDesk:
             raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
         if not request.internal:
             check_tags(request.tags)
+        if _OF_HUMANS <= set(request.tags) and _EVALUATOR not in request.tags:
+            raise BadRequest(f"Invalid tags: `{'` and `'.join(sorted(_OF_HUMANS))}` need `{_EVALUATOR}` beside them")
         common: dict[str, Any] = {
             "id": new_id(),
             "snapshot_hash": self._snapshot_hash,
@@ -169,7 +175,7 @@ def demonstrated(value: Any, target: InferenceRecord) -> tuple[ContentBlock, ...
     """
     if target.function_type == "json":
         if target.output_schema is not None:
-            Schema(target.output_schema).check(value)
+            compiled(target.output_schema).check(value)
         return parse_output(msgspec.json.encode(value).decode(), None)
     if isinstance(value, str):
         return (Text(value),)
@@ -187,7 +193,7 @@ def _block(block: _TextValue | _ToolCallValue, target: InferenceRecord) -> Conte
     tool = offered.get(block.name)
     if tool is None:
         raise BadRequest(f"Demonstration contains invalid tool name: {block.name} (offered: {sorted(offered)})")
-    Schema(tool.parameters).check(block.arguments)
+    compiled(tool.parameters).check(block.arguments)
     arguments = msgspec.json.encode(block.arguments).decode()
     return CheckedToolCall(block.id, block.name, arguments, block.name, block.arguments)
 

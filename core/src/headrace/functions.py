@@ -13,7 +13,7 @@ from .contracts import FunctionSpec, Variant
 from .errors import BadRequest, NotFound
 from .exchange import InferenceRequest
 from .experiments import Experiment
-from .schemas import Schema
+from .schemas import Schema, compiled
 from .types import (
     Block,
     ContentBlock,
@@ -115,7 +115,7 @@ def requested_schema(request: InferenceRequest, function: Function) -> Schema | 
     if request.output_schema is None:
         return function.spec.output_schema
     try:
-        return Schema(request.output_schema)
+        return compiled(request.output_schema)
     except ValueError as error:
         log.warning("`output_schema` of a request is not a JSON Schema: %s", error)
         return _NoSchema(request.output_schema)

@@ -44,7 +44,7 @@ def prepare(
 ) -> Asked:
     """Resolve a mode; None is ``strict`` in a json function and ``off`` in a chat function. Raise BadRequest."""
     mode = mode or ("strict" if function_type == "json" else "off")
-    if mode != "tool":
+    if mode != "tool" and mode != "implicit_tool":
         return Asked(mode, tools)
     if tools is not None and function_type == "chat":
         raise BadRequest('`json_mode = "tool"` cannot be combined with tools')

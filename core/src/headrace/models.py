@@ -65,17 +65,21 @@ class Around:
     """What every model shares: the clock, the cache if there is one, and how a file named by a URL gets its bytes.
 
     ``prefetch`` says that files have their bytes before any model sees them, which makes other requests of the same
-    input, and so other cache keys.
+    input, and so other cache keys. ``debug`` lets errors quote what went out and came in.
     """
 
     clock: Clock
     cache: AnswerCache | None = None
     with_data: Callable[[File], Awaitable[File]] | None = None
     prefetch: bool = False
+    debug: bool = False
 
 
 class _Routed(Generic[P]):
     """A name with providers in order."""
+
+    # The key of the configuration that bounds a whole answer.
+    _limit = "non_streaming.total_ms"
 
     def __init__(self, name: str, routes: Sequence[Route[P]], around: Around, timeouts: Timeouts = NO_TIMEOUTS) -> None:
         self.name = name
@@ -98,9 +102,10 @@ class _Routed(Generic[P]):
                     partial(ask, route, watch),
                     route.timeouts.total_s,
                     f"Model provider {route.name}",
+                    key=self._limit,
                 )
             except Exception as error:
-                errors[route.name] = watch.failed(error)
+                errors[route.name] = watch.failed(error, debug=self._around.debug)
                 continue
             except BaseException:
                 watch.ended("cancelled before its end")
@@ -184,7 +189,7 @@ class RoutedModel(_Routed[Provider]):
                     raise ProviderError("the stream ended before the first piece")
                 return
             except Exception as error:
-                failure = watch.failed(error)
+                failure = watch.failed(error, debug=self._around.debug)
                 if begun:
                     raise failure from failure.__cause__
                 errors[route.name] = failure
@@ -294,12 +299,15 @@ class RoutedModel(_Routed[Provider]):
 class RoutedEmbeddingModel(_Routed[Embedder]):
     """The same for embeddings."""
 
+    _limit = "timeout_ms"
+
     async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
         return await within(
             lambda: self._first(attempts, request, lambda route, watch: self._embed(route, watch, request)),
             self._timeouts.total_s,
             f"Model {self.name}",
+            key=self._limit,
         )
 
     async def _embed(self, route: Route[Embedder], watch: Watch, request: EmbeddingRequest) -> EmbeddingResponse:

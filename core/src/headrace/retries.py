@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Retries(BaseModel):
     """How often, and how long to wait at most; the wait doubles from one second, plus as much again by chance."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # the specification lets other keys stand
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)  # the specification lets other keys stand
 
     num_retries: int = Field(default=0, ge=0)
     max_delay_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)

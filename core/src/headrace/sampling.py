@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 
 from .contracts import FunctionSpec
 from .errors import ConfigError
@@ -44,18 +44,18 @@ class ExtraKeys(BaseModel, extra="forbid", frozen=True):
         )
 
 
-class Sampling(ExtraKeys, extra="forbid", frozen=True):
+class Sampling(ExtraKeys, extra="forbid", frozen=True, strict=True):
     """To be inherited by a variant's settings. A request's own parameters win over these."""
 
     temperature: float | None = None
     top_p: float | None = None
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=0, lt=2**32)
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: int | None = None
-    stop_sequences: tuple[str, ...] | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    stop_sequences: tuple[str, ...] | None = Field(default=None, strict=False)  # TOML has arrays, not tuples
     reasoning_effort: str | None = None
-    thinking_budget_tokens: int | None = None
+    thinking_budget_tokens: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     verbosity: str | None = None
     json_mode: JsonMode | None = None
     retries: Retries = Retries()

@@ -12,7 +12,7 @@ from .contracts import FunctionSpec
 from .errors import BadRequest
 from .exchange import InferenceRequest
 from .media import File
-from .schemas import Schema
+from .schemas import compiled
 from .types import (
     Block,
     CheckedToolCall,
@@ -130,7 +130,7 @@ def _checked(call: ToolCall, offered: Mapping[str, Tool | CustomTool]) -> Checke
 def _fitting(arguments: str, tool: Tool) -> Any:
     try:
         value = msgspec.json.decode(arguments)
-        return value if Schema(tool.parameters).fits(value) else None
+        return value if compiled(tool.parameters).fits(value) else None
     except (ValueError, RecursionError):  # not JSON (or nested beyond reason), or the caller's schema is none
         return None
 

@@ -14,7 +14,7 @@ from .media import File
 Role: TypeAlias = Literal["user", "assistant"]
 FunctionType: TypeAlias = Literal["chat", "json"]
 FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length", "tool_call", "content_filter", "unknown"]
-JsonMode: TypeAlias = Literal["off", "on", "strict", "tool"]
+JsonMode: TypeAlias = Literal["off", "on", "strict", "tool", "implicit_tool"]
 ServiceTier: TypeAlias = Literal["auto", "default", "priority", "flex"]
 ApiType: TypeAlias = Literal["chat_completions", "responses", "embeddings", "other"]
 CacheMode: TypeAlias = Literal["off", "on", "read_only", "write_only"]
@@ -187,7 +187,10 @@ class ToolConfig(Struct, frozen=True, omit_defaults=True):
 
 
 class Params(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Sampling parameters. None means: not said here, ask the next one (request, then variant, then provider)."""
+    """Sampling parameters. None means: not said here, ask the next one (request, then variant, then provider).
+
+    ``implicit_tool``, the old name of the JSON mode ``tool``, becomes the latter.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -201,6 +204,10 @@ class Params(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     thinking_budget_tokens: int | None = None
     verbosity: str | None = None
     json_mode: JsonMode | None = None
+
+    def __post_init__(self) -> None:
+        if self.json_mode == "implicit_tool":
+            structs.force_setattr(self, "json_mode", "tool")
 
     def over(self, defaults: Params) -> Params:
         """These parameters, and ``defaults`` where nothing is said here."""

@@ -62,6 +62,7 @@ class Assembly:
             self.answers,
             self.attachments.with_data,
             prefetch=self._tables.gateway.fetch_and_encode_input_files_before_inference,
+            debug=self._tables.gateway.debug,
         )
         self.models = Models(self.parts, self._tables, self._around)
         self.functions = Functions(self.parts, self._tables, self.models, self.store, config.includes)

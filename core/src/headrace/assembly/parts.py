@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from ..config import Problems
+from ..config import Problems, check_evaluator, check_optimizer
 from ..contracts import Clock, Services
 from ..errors import ConfigError, HeadraceError, Unreachable
 from ..plugins import Kind, Registry
@@ -58,11 +58,12 @@ class Parts:
     def is_installed(self, kind: Kind, where: str, table: Mapping[str, Any]) -> bool:
         """Whether a table's type can be built here. One of TensorZero's that cannot is left aside until it is used.
 
-        Its keys have been checked with the configuration; a type nobody knows is for ``build`` to report.
+        Its keys are checked all the same; a type nobody knows is for ``build`` to report.
         """
         type_ = str(table.get("type"))
         if type_ in self.registry.types(kind) or type_ not in KNOWN_TYPES.get(kind, ()):
             return True
+        self.problems.lines += (check_evaluator if kind == "evaluator" else check_optimizer)(table, where)
         log.warning("%s: no installed plugin offers type %r, so it cannot be used", where, type_)
         return False
 

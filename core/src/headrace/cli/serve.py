@@ -11,11 +11,11 @@ import click
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as ServerConfig
 
+from ..asgi import app_of
 from ..assembly import assemble
 from ..config import Config, environment
 from ..errors import ConfigError
 from ..gateway import Gateway
-from ..http.app import create_app
 from .elsewhere import check_early_exits, with_early_exits
 from .setting import log_to_stderr, open_config, set_level, with_config
 from .workers import inherited
@@ -62,10 +62,7 @@ def serve(
 
 async def _serve(gateway: Gateway, config: Config, listener: socket.socket, *, announce: bool) -> None:
     """One worker. The gateway is opened here and not by the app, so that what fails then is one line too."""
-    tables = config.tables
-    app = create_app(
-        gateway, base_path=tables.gateway.base_path, max_body_bytes=tables.headrace.max_body_bytes, owns_gateway=False
-    )
+    app = app_of(gateway, config, owns_gateway=False)
     server = ServerConfig()
     server.bind = [f"fd://{listener.fileno()}"]
     server.loglevel = "WARNING"

@@ -41,6 +41,14 @@ def _experiments(tables: Tables) -> Iterator[str]:
 def _databases(tables: Tables, environ: Mapping[str, str]) -> Iterator[str]:
     if tables.rate_limiting.enabled and tables.rate_limiting.rules:
         yield f"rate_limiting.rules: rate limiting {_NOT_YET}; set `rate_limiting.enabled = false`"
+    observed = tables.gateway.observability
+    if observed.enabled is not False and observed.backend == "auto":
+        for name in ("TENSORZERO_CLICKHOUSE_URL", "TENSORZERO_POSTGRES_URL"):
+            if environment(name, environ) is not None:
+                yield (
+                    f"gateway.observability.backend: {name} is set, but that database {_NOT_YET}; unset it, or name "
+                    'the store that records are to go to, such as backend = "sqlite"'
+                )
     if tables.postgres.enabled:
         if environment("TENSORZERO_POSTGRES_URL", environ) is None:
             yield "postgres.enabled: Missing environment variable TENSORZERO_POSTGRES_URL."

@@ -23,8 +23,8 @@ from ..types import (
 )
 from .anthropic_messages import RAW_ARGUMENTS
 from .errors import Edge, Surface, status_of
-from .responses_extensions import additions, model_of
-from .responses_sequence import is_item
+from .extensions import additions, model_of
+from .sequence import is_item
 
 _TYPES = {
     400: "invalid_request_error",

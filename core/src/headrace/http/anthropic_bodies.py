@@ -13,7 +13,7 @@ from ..exchange import InferenceRequest
 from ..extras import Extra, ExtraBody
 from ..types import Params, ProviderTool, ServiceTier, Specific, Tool, ToolChoice
 from .anthropic_messages import AnthropicMessage, to_input
-from .responses_extensions import Extensions, convert, extended, parsed, target_of
+from .extensions import Extensions, convert, extended, parsed, target_of
 
 log = logging.getLogger(__name__)
 

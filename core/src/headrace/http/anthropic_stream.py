@@ -12,8 +12,8 @@ from ..exchange import InferenceChunk
 from ..types import TextDelta, Thought, ThoughtDelta, ToolCallDelta, Usage
 from .anthropic_answers import anthropic_errors, block_of, message, ours, stop_reason, usage_of
 from .errors import Edge
-from .responses_sequence import Growing, Sequence, Step
 from .responses_stream import Account, deltas_of, named_event
+from .sequence import Growing, Sequence, Step
 
 
 async def events(

@@ -23,9 +23,9 @@ from ..types import (
     Usage,
 )
 from .errors import Edge, Surface, status_of
+from .extensions import additions, model_of
 from .responses_bodies import ResponsesBody
-from .responses_extensions import additions, model_of
-from .responses_sequence import is_item
+from .sequence import is_item
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 

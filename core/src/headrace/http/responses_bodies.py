@@ -11,7 +11,7 @@ from ..errors import BadRequest
 from ..exchange import InferenceRequest
 from ..types import CustomTool, JsonMode, Params, ProviderTool, ServiceTier, Specific, Tool, ToolChoice
 from .bodies import CustomFormat, to_format
-from .responses_extensions import Extensions, convert, extended, parsed, target_of
+from .extensions import Extensions, convert, extended, parsed, target_of
 from .responses_items import to_input
 
 

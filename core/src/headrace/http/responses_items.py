@@ -12,7 +12,7 @@ from ..errors import BadRequest
 from ..media import Detail, File
 from ..types import Input, InputBlock, InputMessage, Role, Text, Thought, ToolCall, ToolResult, Unknown
 from .blocks import check_base64
-from .responses_extensions import RawTextBlock, TemplateBlock, convert, file_of, own_block, system_of
+from .extensions import RawTextBlock, TemplateBlock, convert, file_of, own_block, system_of
 
 
 class _InputText(Struct, tag="input_text"):

@@ -24,12 +24,12 @@ from .responses_answers import (
     text_part,
     usage_of,
 )
-from .responses_sequence import Growing, Sequence, Step
+from .sequence import Growing, Sequence, Step
 
 
 def named_event(event: dict[str, Any]) -> bytes:
     """A server-sent event whose name is the type of its data."""
-    return b"event: " + event["type"].encode() + b"\ndata: " + encode(event) + b"\n\n"
+    return f"event: {event['type']}\ndata: ".encode() + encode(event) + b"\n\n"
 
 
 async def events(chunks: AsyncGenerator[InferenceChunk, None], frame: Frame, edge: Edge) -> AsyncGenerator[bytes, None]:

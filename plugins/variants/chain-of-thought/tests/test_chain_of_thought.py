@@ -132,9 +132,7 @@ async def test_it_does_not_stream() -> None:
     assert model.requests == []
 
 
-def test_it_is_deprecated_and_for_json_functions_only(caplog: pytest.LogCaptureFixture) -> None:
-    thinking(ScriptedModel("x"))
-    assert "functions.f.variants.v: `experimental_chain_of_thought` is deprecated" in caplog.text
+def test_it_is_for_json_functions_only() -> None:
     with pytest.raises(ConfigError, match="json functions only"):
         ChainOfThought(Settings(model="m"), variant_services(ScriptedModel("x")))
 

@@ -18,6 +18,7 @@ from headrace.conformance.variant import (
 )
 from headrace.contracts import Task, Templated
 from headrace.errors import BadRequest, ConfigError
+from headrace.extras import Extra, ExtraBody, ExtraHeader
 from headrace.types import (
     FunctionType,
     Input,
@@ -85,12 +86,41 @@ async def test_what_cannot_be_rendered_is_not_asked() -> None:
         {"json_mode": "maybe"},
         {"service_tier": "gold"},
         {"model": None},
+        {"model": 1},
+        {"temperature": True},
+        {"temperature": "0.5"},
+        {"top_p": "1"},
+        {"max_tokens": "5"},
+        {"max_tokens": 5.0},
+        {"seed": True},
+        {"stop_sequences": "x"},
+        {"stop_sequences": [1]},
+        {"thinking_budget_tokens": "1"},
+        {"extra_body": [{"pointer": "/a"}]},
+        {"extra_body": [{"pointer": "/a", "delete": False}]},
+        {"extra_headers": [{"name": "a", "value": 1}]},
     ],
-    ids=["key", "template-key", "wrapper-role", "json-mode", "service-tier", "no-model"],
+    ids=str,
 )
 def test_a_wrong_table_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         settings(**table)
+
+
+async def test_what_its_table_writes_into_the_request_is_the_variants() -> None:
+    model = ScriptedModel("x")
+    tables = {"extra_body": [{"pointer": "/a", "value": {"b": 1}}], "extra_headers": [{"name": "x-a", "delete": True}]}
+    asked = Extra((ExtraBody(pointer="/c", value=2),))
+    await chat(model, **tables).run(task(extra=asked))
+    assert model.requests[0].variant_extra == Extra(
+        (ExtraBody(pointer="/a", value={"b": 1}),), (ExtraHeader(name="x-a", delete=True),)
+    )
+    assert model.requests[0].extra == asked
+
+
+def test_whole_numbers_pass_for_fractions_and_lists_for_lists() -> None:
+    read = settings(temperature=1, stop_sequences=["a", "b"])
+    assert (read.temperature, read.stop_sequences) == (1.0, ("a", "b"))
 
 
 # -- parameters and JSON modes (config spec 12.1 and 13) --------------------------------------------------

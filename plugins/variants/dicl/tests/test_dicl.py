@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from headrace import Variant, VariantServices
 from headrace.conformance.models import ScriptedModel, WordVectors, word_vector
-from headrace.conformance.variant import VariantConformance, function_spec, task, variant_services
+from headrace.conformance.variant import VariantConformance, function_spec, streamed, task, variant_services
 from headrace.errors import AllProvidersFailed, BadRequest, ConfigError, HeadraceError, Unreachable
+from headrace.extras import Extra, ExtraBody
 from headrace.files import File
 from headrace.ids import new_id
+from headrace.media import File as InputFile
 from headrace.records import Example
 from headrace.types import (
     EmbeddingRequest,
@@ -159,13 +161,46 @@ async def test_a_failed_embedding_fails_the_variant() -> None:
     assert model.requests == []
 
 
-async def test_blocks_without_text_are_refused_before_any_call() -> None:
+@pytest.mark.parametrize(
+    ("block", "kind"),
+    [
+        (Unknown({"type": "hologram"}), "unknown"),
+        (InputFile(mime_type="image/png", data="AA=="), "file"),
+        (InputFile(source_url="https://example.com/a.png"), "file"),
+    ],
+    ids=["unknown", "file", "url"],
+)
+async def test_blocks_without_text_are_refused_before_any_call(block: InputBlock, kind: str) -> None:
     model, embeddings = ScriptedModel("x"), WordVectors()
-    with pytest.raises(BadRequest, match="cannot take a block of type `unknown`"):
-        await Dicl(settings(), variant_services(model, embedding_model=embeddings)).run(
-            task(input_=stored(Unknown({"type": "hologram"})))
-        )
+    with pytest.raises(BadRequest, match=f"cannot take a block of type `{kind}`"):
+        await Dicl(settings(), variant_services(model, embedding_model=embeddings)).run(task(input_=stored(block)))
     assert (model.requests, embeddings.requests) == ([], [])
+
+
+async def test_what_a_request_writes_into_the_body_is_refused_before_any_call() -> None:
+    model, embeddings = ScriptedModel("x"), WordVectors()
+    variant = Dicl(settings(), variant_services(model, embedding_model=embeddings))
+    given = task(extra=Extra((ExtraBody(pointer="/a", value=1),)))
+    with pytest.raises(BadRequest, match="cannot take the `extra_body` of a request"):
+        await variant.run(given)
+    with pytest.raises(BadRequest, match="cannot take the `extra_body` of a request"):
+        await streamed(variant, given)
+    assert (model.requests, embeddings.requests) == ([], [])
+
+
+async def test_what_its_table_writes_into_the_body_is_sent() -> None:
+    model = ScriptedModel("x")
+    services = variant_services(model, embedding_model=WordVectors())
+    await Dicl(settings(extra_body=[{"pointer": "/a", "value": 1}]), services).run(task())
+    assert model.requests[0].variant_extra == Extra((ExtraBody(pointer="/a", value=1),))
+
+
+async def test_an_embedding_is_asked_for_once() -> None:
+    embeddings = WordVectors(Unreachable("refused"))
+    services = variant_services(ScriptedModel("x"), embedding_model=embeddings)
+    with pytest.raises(Unreachable):
+        await Dicl(settings(retries={"num_retries": 3, "max_delay_s": 0}), services).run(task())
+    assert len(embeddings.requests) == 1
 
 
 async def test_an_example_that_is_no_output_is_named() -> None:
@@ -202,8 +237,21 @@ def test_what_does_not_fit_the_function_is_found_at_start_up(
 
 @pytest.mark.parametrize(
     "table",
-    [{"k": -1}, {"max_distance": -0.1}, {"service_tier": "auto"}, {"user_template": "x"}, {"json_mode": "maybe"}],
-    ids=["k", "max-distance", "service-tier", "template", "json-mode"],
+    [
+        {"k": -1},
+        {"k": "3"},
+        {"k": True},
+        {"k": 3.0},
+        {"k": 2**32},
+        {"max_distance": -0.1},
+        {"max_distance": "0.1"},
+        {"max_distance": float("nan")},
+        {"temperature": True},
+        {"service_tier": "auto"},
+        {"user_template": "x"},
+        {"json_mode": "maybe"},
+    ],
+    ids=str,
 )
 def test_a_wrong_table_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

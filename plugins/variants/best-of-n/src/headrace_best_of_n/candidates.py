@@ -49,9 +49,7 @@ class Candidates:
         self._where = f"functions.{services.function.name}.variants.{services.name}"
         self._function_type = services.function.type
         self._rng = rng or random.Random()
-        if settings.timeout_s is not None:
-            log.warning("%s.timeout_s is deprecated: give each candidate `timeouts` of its own", self._where)
-        self._variants = [(name, _candidate(name, settings.timeout_s, services)) for name in settings.candidates]
+        self._variants = list(zip(settings.candidates, _found(settings, services), strict=True))
 
     async def run(self, task: Task) -> Sequence[Answer]:
         """The answers worth choosing between, in the order of the candidates; one alone is the answer.
@@ -103,15 +101,19 @@ class Candidates:
         outcomes[index] = answer
 
 
-def _candidate(name: str, timeout_s: float | None, services: VariantServices) -> Variant:
-    try:
-        return services.variant(name, timeout_s)
-    except ConfigError as error:
-        if str(error) == f"Unknown candidate variant: {name}":
-            raise
-        raise ConfigError(
-            f"Invalid candidate variant as a component of variant {services.name}: {'; '.join(error.problems)}"
-        ) from None
+def _found(settings: CandidateSettings, services: VariantServices) -> list[Variant]:
+    """The variants in order. Raise ConfigError with everything that is wrong with any of them."""
+    found, problems = list[Variant](), list[str]()
+    for name in settings.candidates:
+        try:
+            found.append(services.variant(name, settings.timeout_s))
+        except ConfigError as error:
+            unknown = f"Unknown candidate variant: {name}"
+            invalid = f"Invalid candidate variant as a component of variant {services.name}: "
+            problems += [problem if problem == unknown else invalid + problem for problem in error.problems]
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    return found
 
 
 def _last_response(task: Task) -> str | None:

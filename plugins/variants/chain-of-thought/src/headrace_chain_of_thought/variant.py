@@ -27,12 +27,8 @@ class ChainOfThought:
     """A chat completion for json functions that thinks first. Models that reason by themselves do it better."""
 
     def __init__(self, settings: Settings, services: VariantServices) -> None:
-        where = f"functions.{services.function.name}.variants.{services.name}"
         if services.function.type != "json":
             raise ConfigError("`experimental_chain_of_thought` works in json functions only; use `chat_completion`")
-        log.warning(
-            "%s: `experimental_chain_of_thought` is deprecated; use `chat_completion` and a model that reasons", where
-        )
         self._inner = ChatCompletion(settings, services)
 
     @property

@@ -10,7 +10,6 @@ from headrace.jsonmode import as_text, ask, chunk_as_text
 from headrace.retries import retrying
 from headrace.sampling import Sampling
 from headrace.types import Chunk, ModelRequest, ServiceTier
-from pydantic import Field
 
 from .rendering import Renderer, TemplateSettings
 
@@ -20,7 +19,6 @@ class Settings(TemplateSettings, Sampling, extra="forbid", frozen=True, strict=T
 
     model: str
     service_tier: ServiceTier | None = None
-    stop_sequences: tuple[str, ...] | None = Field(default=None, strict=False)  # TOML has no tuples
 
 
 class ChatCompletion:

@@ -28,7 +28,6 @@ class Settings(Sampling, extra="forbid", frozen=True, strict=True):
     model: str
     k: int = Field(ge=0, lt=2**32)
     max_distance: float | None = Field(default=None, ge=0)
-    stop_sequences: tuple[str, ...] | None = Field(default=None, strict=False)  # TOML has no tuples
     system_instructions: File | None = None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from ..pieces import Pieces
 from ..types import Block, Chunk, Delta, TextDelta, ThoughtDelta, ToolCall, ToolCallDelta, UnknownDelta
@@ -113,7 +114,8 @@ def _is_void(delta: Delta) -> bool:
     if isinstance(delta, TextDelta):
         return not delta.text
     if isinstance(delta, ThoughtDelta):
-        return not (delta.text or delta.signature or delta.summary_text)
+        has_data = delta.extra_data is not UNSET and delta.extra_data is not None
+        return not (delta.text or delta.signature or delta.summary_text or has_data)
     if isinstance(delta, UnknownDelta) and not is_item(delta.data):
         log.warning("left out a streamed part of an upstream's own dialect: it is no whole block")
         return True
