@@ -80,5 +80,5 @@ async def test_a_real_request_meets_them_in_that_order() -> None:
             await anyio.wait_all_tasks_blocked()
     assert reply.status_code == 200
     steps = [whole(name) for name in STEPS]
-    assert len(steps) == 19
+    assert len(steps) == 21
     assert [name for name in met if name in steps] == steps
