@@ -224,9 +224,7 @@ class Gateway:
 
 
 @contextmanager
-def serving(
-    folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **environment: str
-) -> Iterator[Gateway]:
+def serving(folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **environment: str) -> Iterator[Gateway]:
     """``headrace serve`` in a folder of its own, until the end of the block."""
     for name, text in {**files, "headrace.toml": toml}.items():
         (folder / name).write_text(text)
