@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-# In CI: `shared,model`. A test so marked that is skipped there has quietly stopped to guard anything.
+# In CI: `shared,model,node`. A test so marked that is skipped there has quietly stopped to guard anything.
 REQUIRED = frozenset(filter(None, os.environ.get("HEADRACE_REQUIRE", "").split(",")))
 
 

@@ -8,15 +8,20 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 from uuid import UUID
+
+import anyio
+import tensorzero as tz
+
+# `call(method, **arguments)`.
+Call: TypeAlias = Callable[..., Any]
 
 READY = "headrace is listening on "
 # Literal values of the dummy provider, as clients see them.
@@ -60,9 +65,6 @@ FILES = {
 }
 
 _TABLES = """
-[gateway]
-unstable_disable_feedback_target_validation = false
-
 [gateway.observability]
 backend = "sqlite"
 async_writes = false
@@ -222,6 +224,13 @@ class Gateway:
             found = database.execute(f"SELECT {wanted} FROM inference WHERE id = ?", (UUID(str(id_)).bytes,)).fetchone()
         return found if found is None or len(columns) > 1 else found[0]
 
+    def has_feedback(self, id_: UUID) -> bool:
+        """Whether this feedback is recorded, of whatever kind."""
+        kinds = ("boolean_metric_feedback", "float_metric_feedback", "comment_feedback", "demonstration_feedback")
+        union = " UNION ALL ".join(f"SELECT id FROM {kind}" for kind in kinds)
+        with closing(sqlite3.connect(self.folder / "records.db")) as database:
+            return bool(database.execute(f"SELECT 1 FROM ({union}) WHERE id = ?", (id_.bytes,)).fetchone())
+
 
 @contextmanager
 def serving(folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **environment: str) -> Iterator[Gateway]:
@@ -251,29 +260,20 @@ def serving(folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **
             process.wait(30)
 
 
-@contextmanager
-def pictures() -> Iterator[str]:
-    """The URL of a picture, on a server that says so."""
+def calling(url: str, kind: str) -> Call:
+    """The `sync` or the `async` client of TensorZero behind one way to call it; what streams comes as a list."""
 
-    class Picture(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "image/png")
-            self.send_header("content-length", str(len(PNG)))
-            self.end_headers()
-            self.wfile.write(PNG)
+    def sync(method: str, **arguments: Any) -> Any:
+        with tz.TensorZeroGateway.build_http(gateway_url=url, timeout=30) as client:
+            found = attrgetter(method)(client)(**arguments)
+            return list(found) if arguments.get("stream") else found
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+    async def async_(method: str, arguments: dict[str, Any]) -> Any:
+        async with await cast(Any, tz.AsyncTensorZeroGateway.build_http(gateway_url=url, timeout=30)) as client:
+            found = await attrgetter(method)(client)(**arguments)
+            return [chunk async for chunk in found] if arguments.get("stream") else found
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Picture) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/picture.png"
-        finally:
-            server.shutdown()
-            thread.join()
+    return sync if kind == "sync" else lambda method, **arguments: anyio.run(async_, method, arguments)
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:

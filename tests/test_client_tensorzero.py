@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
-import anyio
 import pytest
 import tensorzero as tz
-from clients import ALTERNATE, PNG_BASE64, SENTENCE, STREAMED, TEMPERATURE, WEATHER, Gateway, pictures, serving
+from clients import (
+    ALTERNATE,
+    PNG,
+    PNG_BASE64,
+    SENTENCE,
+    STREAMED,
+    TEMPERATURE,
+    WEATHER,
+    Call,
+    Gateway,
+    calling,
+    serving,
+)
 from tensorzero.util import uuid7
+from upstreams import web
 
-# `call(method, **arguments)`; what streams comes as a list.
-Call = Callable[..., Any]
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -23,25 +33,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-def caller(url: str, kind: str) -> Call:
-    """Either client behind one way to call it."""
-
-    def sync(method: str, **arguments: Any) -> Any:
-        with tz.TensorZeroGateway.build_http(gateway_url=url, timeout=30) as client:
-            found = getattr(client, method)(**arguments)
-            return list(found) if arguments.get("stream") else found
-
-    async def async_(method: str, arguments: dict[str, Any]) -> Any:
-        async with await cast(Any, tz.AsyncTensorZeroGateway.build_http(gateway_url=url, timeout=30)) as client:
-            found = await getattr(client, method)(**arguments)
-            return [chunk async for chunk in found] if arguments.get("stream") else found
-
-    return sync if kind == "sync" else lambda method, **arguments: anyio.run(async_, method, arguments)
-
-
 @pytest.fixture(params=["sync", "async"])
 def call(gateway: Gateway, request: pytest.FixtureRequest) -> Call:
-    return caller(gateway.url, request.param)
+    return calling(gateway.url, request.param)
 
 
 @pytest.fixture
@@ -78,7 +72,7 @@ def test_chats(ask: Call, gateway: Gateway) -> None:
     assert answer.usage == tz.Usage(input_tokens=10, output_tokens=1)
     tags, params = gateway.row(answer.inference_id, "tags", "inference_params")
     assert json.loads(tags) == {"team": "support"}
-    assert json.loads(params)["chat_completion"]["max_tokens"] == 9
+    assert json.loads(params)["max_tokens"] == 9
 
 
 def test_streams_a_chat(ask: Call, gateway: Gateway) -> None:
@@ -243,7 +237,8 @@ def test_streams_thoughts(ask: Call) -> None:
 
 
 def test_files_come_as_bytes_and_as_urls(ask: Call, gateway: Gateway) -> None:
-    with pictures() as url:
+    with web({"/picture.png": ("image/png", PNG)}) as site:
+        url = f"{site}/picture.png"
         blocks = [
             tz.FileBase64(data=PNG_BASE64, mime_type="image/png"),
             tz.ImageBase64(data=PNG_BASE64, mime_type="image/png"),
@@ -302,7 +297,7 @@ def test_tools_come_with_the_request(ask: Call, gateway: Gateway) -> None:
     assert answer.content[0].arguments == WEATHER
     stored = json.loads(gateway.row(answer.inference_id, "tools"))
     assert stored["choice"] == {"specific": "get_temperature"}
-    assert json.loads(gateway.row(ask(function_name="weather", allowed_tools=[]).inference_id, "tools")) is None
+    assert gateway.row(ask(function_name="weather", allowed_tools=[]).inference_id, "tools") is None
     with pytest.raises(tz.TensorZeroError, match="Tool not found: nope"):
         ask(model_name="dummy::tool", additional_tools=[tool], allowed_tools=["nope"])
 

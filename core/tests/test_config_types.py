@@ -139,9 +139,16 @@ def test_a_deprecated_key_is_told_once_and_works(text: str, said: str, caplog: p
     ],
 )
 def test_what_is_switched_on_but_not_offered_is_named(text: str, key: str) -> None:
-    [line] = unavailable(tables(text), {"HEADRACE_POSTGRES_URL": "x"})
+    [line] = unavailable(tables(text), {})
     assert line.startswith(f"{key}: ")
-    assert "not available in this version" in line
+
+
+@pytest.mark.parametrize("name", ["TENSORZERO_CLICKHOUSE_URL", "HEADRACE_POSTGRES_URL"])
+def test_a_database_that_would_have_been_used_is_refused(name: str) -> None:
+    [line] = unavailable(tables(""), {name: "x"})
+    assert line.startswith("gateway.observability.backend: ")
+    for other in ('backend = "sqlite"', "enabled = false"):
+        assert unavailable(tables(f"[gateway.observability]\n{other}"), {name: "x"}) == []
 
 
 @pytest.mark.parametrize(

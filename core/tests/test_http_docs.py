@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.http import bodies
+from headrace.http import batch_bodies, bodies
 from headrace.http.app import routes_of
 from headrace.http.blocks import InputBody
 from headrace.types import Params
@@ -42,6 +42,8 @@ async def test_every_route_has_its_place_in_the_reference(opened: Any) -> None:
         bodies.ExtraHeaderEntry,
         bodies.ProviderToolBody,
         bodies.ToolBody,
+        batch_bodies.BatchBody,
+        batch_bodies.BatchSamplingBody,
         Params,
     ],
     ids=lambda struct: struct.__name__,

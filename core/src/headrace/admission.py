@@ -14,7 +14,7 @@ from .extras import Extra, ExtraBody, ExtraHeader
 from .functions import Function, requested_schema
 from .ids import check_episode_id, new_id
 from .inference import INLINE_VARIANT, Inference
-from .tags import canonical, check_tags, is_reserved
+from .tags import accepted, canonical, is_reserved
 from .telemetry import Telemetry
 from .tools import check_json_tool, configure
 from .types import Tool
@@ -155,11 +155,7 @@ def _templates(variant: object) -> Collection[str]:
 
 
 def _tags(request: InferenceRequest) -> dict[str, str]:
-    tags = dict(request.tags)
-    if request.internal:
-        tags["tensorzero::internal"] = "true"
-    else:
-        check_tags(tags)
+    tags = accepted(request.tags, internal=request.internal)
     if request.namespace is not None:
         if not request.namespace or is_reserved(request.namespace):
             raise BadRequest("`namespace` must not be empty, nor start with `tensorzero::`")

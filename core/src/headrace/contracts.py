@@ -20,7 +20,7 @@ from .extras import Extra
 from .jobs import JobStatus
 from .media import File
 from .prompts import Prompts
-from .records import Datapoint, Example
+from .records import BatchStatus, Datapoint, Example
 from .schemas import Schema
 from .storage import Cache as Cache
 from .storage import DatapointQuery as DatapointQuery
@@ -137,6 +137,48 @@ class UrlTaker(Protocol):
 
     def takes_url(self, file: File) -> bool:
         """Whether this file may be passed on by its URL alone."""
+
+
+class BatchStarted(Struct, frozen=True, kw_only=True):
+    """What an upstream said to a new batch. ``params`` is JSON and all that ``poll_batch`` needs, in any process.
+
+    ``raw_requests`` are what went out for each inference, where that can be told apart.
+    """
+
+    params: dict[str, Any]
+    raw_requests: Mapping[UUID, str] = {}
+    raw_request: str = ""
+    raw_response: str = ""
+
+
+class BatchPolled(Struct, frozen=True, kw_only=True):
+    """How an upstream's batch stands. Once it is completed, ``responses`` has the answers there are, by inference.
+
+    An inference that failed, or whose answer cannot be read, is not among them; ``errors`` may say why.
+    """
+
+    status: BatchStatus
+    responses: Mapping[UUID, ModelResponse] = {}
+    raw_request: str = ""
+    raw_response: str = ""
+    errors: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """A provider that takes many requests at once and answers hours later. Raises only ``ProviderError`` and its kin.
+
+    Of a ``ModelRequest`` in a batch, ``extra`` is empty: it has no place there (http-api 19).
+    """
+
+    async def start_batch(self, requests: Sequence[tuple[UUID, ModelRequest]]) -> BatchStarted:
+        """Hand over at least one request, each under the id of its inference. Raise if they are not taken."""
+
+    async def poll_batch(self, params: Mapping[str, Any]) -> BatchPolled:
+        """How it stands. There is no request whose credentials could be used: only static ones are there.
+
+        Raise for a trouble that may pass; a batch that is lost for good has the status ``failed``.
+        """
 
 
 # -- variants ---------------------------------------------------------------------------------------------
@@ -265,6 +307,14 @@ class Templated(Protocol):
     @property
     def templates(self) -> Collection[str]:
         """The names that a ``template`` block (or an object as system) may call."""
+
+
+@runtime_checkable
+class Batchable(Protocol):
+    """A variant that performs with one call of one model, and can tell that call without making it."""
+
+    def request_of(self, task: Task) -> tuple[ModelRequest, str]:
+        """What it would ask, and the name of the model. Raise what ``run`` would raise before it asks."""
 
 
 # -- optimizers -------------------------------------------------------------------------------------------

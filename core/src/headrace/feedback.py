@@ -8,7 +8,7 @@ from uuid import UUID
 
 import anyio
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .contracts import Clock, InferenceQuery, Store
 from .errors import BadRequest, NotFound
@@ -24,7 +24,7 @@ from .records import (
     InferenceRecord,
 )
 from .schemas import compiled
-from .tags import check_tags
+from .tags import accepted, canonical
 from .telemetry import Telemetry
 from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
 
@@ -95,14 +95,14 @@ class FeedbackDesk:
         """Check and record; returns the feedback's id. Raise BadRequest or NotFound (http-api 18)."""
         if self._store is None or self._recorder is None:
             raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
-        if not request.internal:
-            check_tags(request.tags)
-        if _OF_HUMANS <= set(request.tags) and _EVALUATOR not in request.tags:
+        request = structs.replace(request, metric_name=canonical(request.metric_name))
+        tags = accepted(request.tags, internal=request.internal)
+        if _OF_HUMANS <= set(tags) and _EVALUATOR not in tags:
             raise BadRequest(f"Invalid tags: `{'` and `'.join(sorted(_OF_HUMANS))}` need `{_EVALUATOR}` beside them")
         common: dict[str, Any] = {
             "id": new_id(),
             "snapshot_hash": self._snapshot_hash,
-            "tags": dict(request.tags) | ({"tensorzero::internal": "true"} if request.internal else {}),
+            "tags": tags,
         }
         row = self._row(request, common)
         self._telemetry.feedback(request.metric_name)

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from .admission import Admission
 from .attachments import Attachments
+from .batches import Batches
 from .cache import options_of
 from .contracts import Answer, Attempt, Clock, EmbeddingModel, Store
 from .datasets import Datasets
@@ -55,6 +56,7 @@ class Gateway:
         recorder: Recorder | None,
         feedback: FeedbackDesk,
         datasets: Datasets,
+        batches: Batches,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
@@ -65,6 +67,7 @@ class Gateway:
         self.attachments = attachments
         self.feedback = feedback
         self.datasets = datasets
+        self.batches = batches
         self.telemetry = telemetry
         self.snapshot = snapshot
         self._admission = admission

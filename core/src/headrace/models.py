@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from msgspec import structs
 
 from .attempts import Watch
 from .cache import NOTHING_SPENT, AnswerCache, key_of
-from .contracts import Attempt, Clock, Embedder, Provider, UrlTaker
+from .contracts import Attempt, Batcher, BatchPolled, BatchStarted, Clock, Embedder, Provider, UrlTaker
 from .costs import Price, cost_of, streamed_cost_of
-from .errors import AllProvidersFailed, BadUpstreamReply, ProviderError
+from .errors import AllProvidersFailed, BadUpstreamReply, NotForThisProvider, NotFound, ProviderError
 from .extras import Extra
 from .media import File
 from .pieces import Pieces
@@ -104,6 +105,9 @@ class _Routed(Generic[P]):
                     f"Model provider {route.name}",
                     key=self._limit,
                 )
+            except NotFound as error:  # routing that leads nowhere (config spec 10): no upstream is at fault
+                watch.failed(error)
+                raise
             except Exception as error:
                 errors[route.name] = watch.failed(error, debug=self._around.debug)
                 continue
@@ -228,6 +232,46 @@ class RoutedModel(_Routed[Provider]):
         if key and cache and asked.cache.writes and kept and not any(chunk.error for chunk in kept):
             cache.keep(key, kept)
 
+    # -- batches ------------------------------------------------------------------------------------------
+
+    async def start_batch(self, requests: Sequence[tuple[UUID, ModelRequest]]) -> tuple[Route[Provider], BatchStarted]:
+        """Hand the requests to the first provider that takes them. Raise AllProvidersFailed.
+
+        Time limits are those of the transport: the configured ones are made for one answer. Nothing extra goes
+        along, as the bodies of a batch have no place for it (http-api 19).
+        """
+        errors: dict[str, Exception] = {}
+        for route in self.routes:
+            watch = self._watch(route, requests[0][1], [])
+            if route.extra or any(request.variant_extra or request.extra for _, request in requests):
+                log.warning("model %s, provider %s: a batch goes without extra_body and headers", self.name, route.name)
+            try:
+                batcher = _batcher(route)
+                asked = [(id_, await self._in_batch(route, request)) for id_, request in requests]
+                return route, await batcher.start_batch(asked)
+            except Exception as error:
+                errors[route.name] = watch.failed(error, debug=self._around.debug)
+        raise AllProvidersFailed(errors)
+
+    async def _in_batch(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
+        bare = structs.replace(request, extra=NO_EXTRA, variant_extra=NO_EXTRA)
+        asked = self._concerning(route, bare)
+        return structs.replace(asked, messages=await self._with_files(route, asked.messages))
+
+    async def poll_batch(self, provider_name: str, params: Mapping[str, Any]) -> BatchPolled:
+        """How a batch stands that this provider took. Raise NotFound if it is gone, else the provider's own error."""
+        route = next((route for route in self.routes if route.name == provider_name), None)
+        if route is None:
+            raise NotFound(f"Provider not found: {provider_name}")
+        watch = self._watch(route, ModelRequest(messages=()), [])
+        try:
+            polled = await _batcher(route).poll_batch(params)
+        except Exception as error:
+            failure = watch.failed(error, debug=self._around.debug)
+            raise failure from failure.__cause__
+        responses = {id_: self._named(response, route) for id_, response in polled.responses.items()}
+        return structs.replace(polled, responses=responses)
+
     # -- what of a request is whose -----------------------------------------------------------------------
 
     def _concerning(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
@@ -294,6 +338,12 @@ class RoutedModel(_Routed[Provider]):
             if not (route.discard_unknown and isinstance(delta, UnknownDelta))
         )
         return structs.replace(chunk, content=content)
+
+
+def _batcher(route: Route[Provider]) -> Batcher:
+    if isinstance(route.provider, Batcher):
+        return route.provider
+    raise NotForThisProvider(f"Unsupported model provider for batch inference: {route.type}")
 
 
 class RoutedEmbeddingModel(_Routed[Embedder]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from msgspec import Struct
@@ -174,6 +174,57 @@ class EvaluationRun(Struct, frozen=True, kw_only=True, tag="evaluation_run"):
     created_at: datetime
 
 
+BatchStatus: TypeAlias = Literal["pending", "completed", "failed"]
+
+
+class BatchRequest(Struct, frozen=True, kw_only=True, tag="batch_request"):
+    """How a batch stood when somebody looked: a row when it was started, and one each time its provider was asked.
+
+    ``batch_params`` are the provider's own, JSON, and all that it needs to find the batch again.
+    """
+
+    id: UUID
+    batch_id: UUID
+    status: BatchStatus
+    batch_params: dict[str, Any]
+    function_name: str
+    variant_name: str
+    model_name: str
+    model_provider_name: str
+    snapshot_hash: str
+    raw_request: str = ""
+    raw_response: str = ""
+    errors: tuple[str, ...] = ()
+
+
+class BatchInference(Struct, frozen=True, kw_only=True, tag="batch_inference"):
+    """One inference of a batch, with all that its records will say but for the answer; ``id`` is the inference's.
+
+    ``model_inference_id`` is fixed beforehand, so that whoever finishes the inference, and however often, writes the
+    same rows.
+    """
+
+    id: UUID
+    batch_id: UUID
+    model_inference_id: UUID
+    function_name: str
+    variant_name: str
+    function_type: FunctionType
+    episode_id: UUID
+    input: Input
+    variant_probability: float
+    model_name: str
+    model_provider_name: str
+    snapshot_hash: str
+    system: str | None = None
+    input_messages: tuple[Message, ...] = ()
+    tools: ToolConfig | None = None
+    output_schema: dict[str, Any] | None = None
+    inference_params: Params = Params()
+    raw_request: str = ""
+    tags: dict[str, str] = {}
+
+
 Record: TypeAlias = (
     InferenceRecord
     | ModelInferenceRecord
@@ -185,4 +236,6 @@ Record: TypeAlias = (
     | Example
     | ConfigSnapshot
     | EvaluationRun
+    | BatchRequest
+    | BatchInference
 )

@@ -9,6 +9,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from .records import (
+    BatchInference,
+    BatchRequest,
     ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
@@ -96,6 +98,15 @@ class Store(Protocol):
 
     async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
         """The configuration that ran under this hash, or None if it never ran on this store."""
+
+    async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
+        """How a batch stands: its newest row that is not pending, or else its newest; None if there is none.
+
+        What has ended stays so, even if somebody who saw it pending writes that down later.
+        """
+
+    async def batch_inferences(self, batch_id: UUID) -> list[BatchInference]:
+        """The inferences of one batch, smallest id first."""
 
     async def ping(self) -> None:
         """Return if the store answers; raise StoreError otherwise."""

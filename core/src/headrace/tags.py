@@ -20,8 +20,11 @@ def is_reserved(name: str) -> bool:
     return name.startswith((RESERVED, ALIAS))
 
 
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Raise BadRequest for a tag that only headrace itself may set."""
+def accepted(tags: Mapping[str, str], *, internal: bool) -> dict[str, str]:
+    """The tags to keep, in the stored spelling. Raise BadRequest for one that only headrace itself may set."""
+    if internal:
+        return {canonical(key): value for key, value in tags.items()} | {"tensorzero::internal": "true"}
     for key in tags:
         if is_reserved(key):
             raise BadRequest(f"Invalid tag: `{key}`: tags must not start with `{RESERVED}` or `{ALIAS}`")
+    return dict(tags)

@@ -40,6 +40,12 @@ class Telemetry(Collector):
         self._counts["tensorzero_requests"][labels] += 1
         self._counts["tensorzero_inferences"][labels] += 1
 
+    def batch(self, function_name: str, inputs: int) -> None:
+        """Count one request for a batch of ``inputs`` inferences."""
+        labels: Labels = (("endpoint", "batch_inference"), ("function_name", function_name))
+        self._counts["tensorzero_requests"][labels] += 1
+        self._counts["tensorzero_inferences"][labels] += inputs
+
     def embeddings(self, model_name: str, inputs: int) -> None:
         """Count one request for ``inputs`` embeddings."""
         labels: Labels = (("endpoint", "embeddings"), ("model_name", model_name))

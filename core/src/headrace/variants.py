@@ -19,6 +19,11 @@ class Timed:
         self._clock = clock
 
     @property
+    def inner(self) -> Variant:
+        """The variant without its limits."""
+        return self._variant
+
+    @property
     def templates(self) -> Collection[str]:
         """What the other one can render; nothing, if it renders no templates."""
         return self._variant.templates if isinstance(self._variant, Templated) else ()

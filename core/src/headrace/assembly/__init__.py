@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from .. import __version__
 from ..admission import Admission
 from ..attachments import Attachments
+from ..batches import Batches
 from ..cache import AnswerCache
 from ..config import Config, unavailable
 from ..contracts import Cache, Clock, Optimizer, Services, Store, SystemClock
@@ -26,6 +28,7 @@ from ..recorder import CAPACITY, Recorder
 from ..splits import Shares
 from ..telemetry import Telemetry
 from ..transport import Transport
+from .batches import batch_prices
 from .functions import Functions
 from .models import Models
 from .parts import NoTransport, Parts
@@ -130,8 +133,24 @@ class Assembly:
                 shares=Shares(splits.train, splits.validation, splits.test),
                 key=splits.key,
             ),
+            batches=self._batches(recorder, telemetry),
             telemetry=telemetry,
             clock=self.parts.clock,
+        )
+
+    def _batches(self, recorder: Recorder | None, telemetry: Telemetry) -> Batches:
+        return Batches(
+            functions=self.functions.functions,
+            tools=self.functions.tools,
+            model=self.models.routed,
+            prices=partial(batch_prices, self._tables),
+            attachments=self.attachments,
+            store=self.store,
+            recorder=recorder,
+            telemetry=telemetry,
+            clock=self.parts.clock,
+            snapshot_hash=self._config.hash,
+            relays=self._tables.gateway.relay.gateway_url is not None,
         )
 
     def _attachments(self) -> Attachments:

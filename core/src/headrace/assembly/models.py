@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from msgspec import structs
+
 from ..config import CostEntry, EmbeddingProviderKeys, ProviderKeys, Tables
 from ..config import Timeouts as TimeoutsTable
-from ..contracts import Embedder, EmbeddingModel, Model
+from ..contracts import Attempt, Embedder, EmbeddingModel, Model, Provider
 from ..costs import Price
-from ..errors import ConfigError, NotFound
+from ..errors import AllProvidersFailed, ConfigError, MissingCredential, NotFound, ProviderError
+from ..extras import Extra
 from ..models import Around, Route, RoutedEmbeddingModel, RoutedModel
-from ..tags import canonical
+from ..tags import canonical, is_reserved
 from ..timeouts import Timeouts
+from ..types import Chunk, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse
 from .parts import Parts
 
 # Models called by a short name are built on their first request; a caller could go on inventing names.
 MAX_SHORT = 1000
+# Name and type of the provider that is another gateway (config spec 19).
+RELAY = "tensorzero::relay"
 
 
 class Models:
@@ -28,6 +35,10 @@ class Models:
         self._parts = parts
         self._tables = tables
         self._around = around
+        self._relay_around = replace(around, cache=None)
+        self._relays = tables.gateway.relay.gateway_url is not None
+        # Tried out once, so that what is wrong with the other gateway's table is said once and not for each model.
+        self._can_relay = self._relays and self._relay(parts, "") is not None
         self.models = {name: self._model(name) for name in tables.models}
         self.embedding_models = {name: self._embedding_model(name) for name in tables.embedding_models}
         self._short: dict[str, RoutedModel] = {}
@@ -43,34 +54,40 @@ class Models:
         if name in self.models:
             return self.models[name]
         if name not in self._short:
-            found = self._shorthand(name)
-            if found is None:
-                raise ConfigError(
-                    f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
-                )
-            type_, table = found
-            provider = self._unowned(name, type_, table)
-            route = Route(type_, type_, provider, api_type=_api_type(provider))
-            _bounded(self._short)[name] = RoutedModel(name, [route], self._around)
+            _bounded(self._short)[name] = self._relayed_short(name) if self._relays else self._built_short(name)
         return self._short[name]
+
+    def _built_short(self, name: str) -> RoutedModel:
+        found = self._shorthand(name)
+        if found is None:
+            raise ConfigError(
+                f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
+            )
+        type_, table = found
+        provider = self._unowned(name, type_, table)
+        return RoutedModel(name, [Route(type_, type_, provider, api_type=_api_type(provider))], self._around)
 
     def embedding_model(self, name: str) -> EmbeddingModel:
         """The embedding model of that name. Raise ConfigError."""
         name = canonical(name)
         if name in self.embedding_models:
             return self.embedding_models[name]
+        if name not in self._short_embeddings and self._relays and _is_short(name):
+            _bounded(self._short_embeddings)[name] = self._relayed_embedding_model(name, self._parts.apart())
         if name not in self._short_embeddings:
             found = self._shorthand(name)
             provider = self._unowned(name, *found) if found else None
             if not isinstance(provider, Embedder) or found is None:
                 known = ", ".join(self.embedding_models) or "none"
                 raise ConfigError(f"Embedding model '{name}' not found in embedding model table (known: {known})")
-            route = Route[Embedder](found[0], found[0], provider, api_type="embeddings")
+            route: Route[Embedder] = Route(found[0], found[0], provider, api_type="embeddings")
             _bounded(self._short_embeddings)[name] = RoutedEmbeddingModel(name, [route], self._around)
         return self._short_embeddings[name]
 
     def knows(self, name: str, provider_name: str | None) -> bool:
-        """Whether there is such a model, and in it such a provider."""
+        """Whether there is such a model, and in it such a provider; where others run them, that is not known here."""
+        if self._relays:
+            return True
         try:
             routed = self.routed(name)
         except ConfigError:
@@ -81,6 +98,9 @@ class Models:
 
     def _model(self, name: str) -> RoutedModel:
         table = self._tables.models[name]
+        if self._relays and not table.skip_relay:
+            routes = self._relay_routes(name, self._parts) if self._can_relay else []
+            return RelayedModel(name, routes, self._relay_around, seconds(table.timeouts), table.namespace)
         routes = []
         for provider_name in table.routing:
             where, settings = f"models.{name}.providers.{provider_name}", table.providers[provider_name]
@@ -94,7 +114,7 @@ class Models:
                     provider_name,
                     str(settings["type"]),
                     provider,
-                    prices=tuple(map(_price, keys.cost)),
+                    prices=tuple(map(price_of, keys.cost)),
                     extra=keys.extra(),
                     timeouts=seconds(keys.timeouts),
                     api_type=_api_type(provider),
@@ -104,6 +124,8 @@ class Models:
         return RoutedModel(name, routes, self._around, seconds(table.timeouts), table.namespace)
 
     def _embedding_model(self, name: str) -> RoutedEmbeddingModel:
+        if self._relays:
+            return self._relayed_embedding_model(name, self._parts)
         table = self._tables.embedding_models[name]
         routes: list[Route[Embedder]] = []
         for provider_name in table.routing:
@@ -127,7 +149,7 @@ class Models:
                     provider_name,
                     str(settings["type"]),
                     provider,
-                    prices=tuple(map(_price, keys.cost)),
+                    prices=tuple(map(price_of, keys.cost)),
                     extra=keys.extra(),
                     timeouts=Timeouts(total_s=_s(keys.timeout_ms)),
                     api_type="embeddings",
@@ -152,6 +174,38 @@ class Models:
             return dict(table)
         return {**table, key: types.location}
 
+    # -- at another gateway (config spec 19) --------------------------------------------------------------
+
+    def _relay(self, parts: Parts, name: str) -> Any:
+        """The other gateway's model of that name; None and a problem noted, or ConfigError from ``parts`` apart."""
+        if "relay" not in parts.registry.types("provider"):
+            parts.problems.add("gateway.relay.gateway_url", "relaying needs a plugin: `pip install headrace-relay`")
+            return None
+        relay = self._tables.gateway.relay
+        table = {"gateway_url": relay.gateway_url, "api_key_location": relay.api_key_location, "model_name": name}
+        return parts.build("provider", "gateway.relay", {**table, "type": "relay"})
+
+    def _relay_routes(self, name: str, parts: Parts) -> list[Route[Provider]]:
+        provider = self._relay(parts, name)
+        return [Route(RELAY, RELAY, provider, api_type=_api_type(provider))]
+
+    def _relayed_short(self, name: str) -> RoutedModel:
+        """Which types of provider there are is for the other gateway to say."""
+        if not _is_short(name):
+            raise ConfigError(
+                f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
+            )
+        return RelayedModel(name, self._relay_routes(name, self._parts.apart()), self._relay_around)
+
+    def _relayed_embedding_model(self, name: str, parts: Parts) -> RoutedEmbeddingModel:
+        provider = self._relay(parts, name) if self._can_relay else None
+        routes: list[Route[Embedder]] = []
+        if provider is not None:
+            routes.append(Route(RELAY, RELAY, provider, api_type="embeddings"))
+        table = self._tables.embedding_models.get(name)
+        limits = Timeouts(total_s=_s(table.timeout_ms)) if table else Timeouts()
+        return RelayedEmbeddingModel(name, routes, self._relay_around, limits)
+
     # -- by a short name ----------------------------------------------------------------------------------
 
     def _shorthand(self, name: str) -> tuple[str, dict[str, Any]] | None:
@@ -168,6 +222,73 @@ class Models:
         if isinstance(provider, AbstractAsyncContextManager):
             raise ConfigError(f"Model name '{name}': type {type_!r} must be opened, so it needs a [models] table")
         return provider
+
+
+class RelayedModel(RoutedModel):
+    """A model of another gateway: what of a request is for which provider, and whose an answer is, that one knows."""
+
+    async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
+        """The other gateway's answer. Raise its error, or TimedOut."""
+        try:
+            return await super().complete(self._asked(request), attempts)
+        except AllProvidersFailed as failed:
+            error = _bare(failed)
+            raise error from error.__cause__
+
+    async def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
+        """The same piece by piece."""
+        try:
+            async with aclosing(super().stream(self._asked(request), attempts)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except AllProvidersFailed as failed:
+            error = _bare(failed)
+            raise error from error.__cause__
+
+    def _asked(self, request: ModelRequest) -> ModelRequest:
+        """Entries for another model do not go along; which provider one is for cannot be said in a relayed call."""
+        if not request.extra:
+            return request
+        entries = Extra(
+            tuple(structs.replace(each, provider_name=None) for each in request.extra.body),
+            tuple(structs.replace(each, provider_name=None) for each in request.extra.headers),
+        )
+        return structs.replace(request, extra=entries)
+
+    def _concerning(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
+        return request
+
+    def _named(self, response: ModelResponse, route: Route[Provider]) -> ModelResponse:
+        return response
+
+    def _named_chunk(self, chunk: Chunk, route: Route[Provider]) -> Chunk:
+        return chunk
+
+
+class RelayedEmbeddingModel(RoutedEmbeddingModel):
+    """The same for embeddings."""
+
+    async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
+        """The other gateway's answer. Raise its error, or TimedOut."""
+        try:
+            return await super().embed(request, attempts)
+        except AllProvidersFailed as failed:
+            error = _bare(failed)
+            raise error from error.__cause__
+
+
+def _bare(failed: AllProvidersFailed) -> Exception:
+    """The one error inside. Its status is the other gateway's, or 502 where that gave none (http-api 4.2)."""
+    error = next(iter(failed.errors.values()), failed)
+    if isinstance(error, ProviderError) and error.http_status == ProviderError.http_status:
+        status = 400 if isinstance(error, MissingCredential) else error.status
+        error.http_status = status if status is not None and 400 <= status < 600 else 502
+    return error
+
+
+def _is_short(name: str) -> bool:
+    type_, separator, rest = name.partition("::")
+    return bool(type_ and separator and rest) and not is_reserved(name)
 
 
 class Missing:
@@ -204,7 +325,8 @@ def _bounded(models: dict[str, Any]) -> dict[str, Any]:
     return models
 
 
-def _price(entry: CostEntry) -> Price:
+def price_of(entry: CostEntry) -> Price:
+    """What an entry of the configuration says a value costs."""
     per_unit = entry.cost_per_unit
     rate = Decimal(str(per_unit)) if per_unit is not None else Decimal(str(entry.cost_per_million)) / 1_000_000
     return Price(

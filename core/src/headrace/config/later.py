@@ -21,8 +21,6 @@ def _gateway(tables: Tables) -> Iterator[str]:
         yield f"gateway.auth.enabled: authentication {_NOT_YET}; set it to false and put a proxy in front"
     if gateway.export.otlp.traces.enabled:
         yield f"gateway.export.otlp.traces.enabled: the export of traces {_NOT_YET}; set it to false"
-    if gateway.relay.gateway_url is not None:
-        yield f"gateway.relay.gateway_url: relaying {_NOT_YET}; remove it"
 
 
 def _experiments(tables: Tables) -> Iterator[str]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
-from anyio.lowlevel import checkpoint
 from msgspec import structs
 
 from ..contracts import DatapointQuery, InferenceQuery, Store
 from ..errors import RecordRefused
 from ..records import (
+    BatchInference,
+    BatchRequest,
     ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
@@ -29,8 +30,9 @@ from ..records import (
 )
 from ..types import Text
 from . import rows
+from .batches import BatchPromises
 from .rows import at, datapoint, example, inference, uid
-from .suite import Suite, needs
+from .suite import needs
 
 BATCH = 25
 
@@ -115,7 +117,7 @@ KEPT = (
 )
 
 
-class StoreConformance(Suite):
+class StoreConformance(BatchPromises):
     """Subclass it with ``build``. A store whose records end with it says ``lacks = {"persistence": why}``."""
 
     def build(self, tmp_path: Path) -> Store:
@@ -212,7 +214,7 @@ class StoreConformance(Suite):
                 assert len(found) % BATCH == 0
                 assert len(found) >= seen
                 seen = len(found)
-                await checkpoint()
+                await anyio.lowlevel.checkpoint()
 
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
@@ -383,7 +385,7 @@ async def _read(store: Store, record: Record) -> Sequence[Any]:
             return await store.feedback(record.inference_id)
         case ConfigSnapshot():
             return [await store.config_snapshot(record.hash)]
-        case EvaluationRun():
+        case EvaluationRun() | BatchRequest() | BatchInference():
             raise AssertionError(f"no method of a store reads {type(record).__name__} back")
         case _:
             return await store.feedback(record.target_id)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import __version__
 from ..errors import StoreError
 from ..gateway import Gateway
-from . import anthropic, datasets, native, openai, platform, responses
+from . import anthropic, batch, datasets, native, openai, openapi, platform, responses
 from .errors import Edge, keep, native_body
 from .routing import Route, introduce
 
@@ -38,7 +38,7 @@ def create_app(
     bodies, with upstreams' raw texts in them only in ``debug``. A stream that is quiet for ``keep_alive_s`` gets a
     comment.
     """
-    routes = routes_of(gateway, max_body_bytes)
+    routes = [*routes_of(gateway, max_body_bytes), *openapi.routes()]
     introduce(routes)
 
     @asynccontextmanager
@@ -61,6 +61,7 @@ def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
         *openai.routes(gateway, max_body_bytes),
         *responses.routes(gateway, max_body_bytes),
         *anthropic.routes(gateway, max_body_bytes),
+        *batch.routes(gateway, max_body_bytes),
         *datasets.routes(gateway, max_body_bytes),
         *platform.routes(gateway, max_body_bytes),
         *Status(gateway).routes(),

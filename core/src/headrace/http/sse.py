@@ -49,10 +49,11 @@ class EventStream:
         edge, frame = edge_of(scope), self._frame
         client = _Client(send, edge.keep_alive_s)
         await client.start()
-        # One task beside this one for the whole stream. The events are asked for here, with no time limit around
+        # Two tasks beside this one for the whole stream. The events are asked for here, with no time limit around
         # them, so that a pause never costs a piece.
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.keep_alive)
+            tasks.start_soon(client.notice, receive)
             async with aclosing(self._events) as events:
                 try:
                     async for event in events:
@@ -84,6 +85,14 @@ class _Client:
         await self._try({"type": "http.response.body", "body": body, "more_body": not last})
         self._sending = False
         self._last = monotonic()
+
+    async def notice(self, receive: Receive) -> None:
+        """Stop sending when the server says that nobody listens: not every server raises from ``send``.
+
+        The body has been read, so there is one message left to come. Runs until then or until cancelled.
+        """
+        if (await receive())["type"] == "http.disconnect":
+            self._gone = True
 
     async def keep_alive(self) -> None:
         """Say something, without meaning, whenever nothing has been said for a while. Runs until cancelled."""

@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from contextlib import aclosing
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from headrace import Embedder
 from headrace.conformance.provider import HELLO, asking
 from headrace.conformance.script import Script, services
+from headrace.contracts import Batcher
 from headrace.errors import MissingCredential, ProviderError, RateLimitExceeded
 from headrace.types import Chunk, EmbeddingInput, EmbeddingRequest, ModelRequest, Text, Usage
 from headrace_dummy import Dummy, Settings, headrace_providers
@@ -178,3 +180,16 @@ def test_is_offered_under_its_type_and_by_short_names() -> None:
     assert offer.shorthand("llm_judge::true") == {"model_name": "llm_judge::true"}
     assert isinstance(offer.build(Settings(model_name="good"), services(Script())), Dummy)
     assert isinstance(Dummy(Settings(model_name="good"), services(Script()), calls=Counter()), Embedder)
+
+
+# -- batches ----------------------------------------------------------------------------------------------
+
+
+async def test_takes_a_batch_with_ids_and_cannot_be_polled() -> None:
+    provider = dummy("error")
+    assert isinstance(provider, Batcher)
+    one, other = [await provider.start_batch([(uuid4(), HELLO)]) for _ in range(2)]
+    assert set(one.params) == {"file_id", "batch_id"}
+    assert one.params != other.params
+    with pytest.raises(ProviderError, match="does not support polling of batches"):
+        await provider.poll_batch(one.params)

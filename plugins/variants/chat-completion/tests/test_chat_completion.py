@@ -16,7 +16,7 @@ from headrace.conformance.variant import (
     task,
     variant_services,
 )
-from headrace.contracts import Task, Templated
+from headrace.contracts import Batchable, Task, Templated
 from headrace.errors import BadRequest, ConfigError
 from headrace.extras import Extra, ExtraBody, ExtraHeader
 from headrace.types import (
@@ -222,3 +222,14 @@ async def test_a_chat_function_may_be_asked_for_json() -> None:
     await chat(model).run(task(function=function_spec("json"), params=Params(json_mode="strict")))
     [request] = model.requests
     assert (request.json_mode, request.output_schema, request.function_type) == ("strict", SCHEMA.value, "chat")
+
+
+async def test_tells_what_it_would_ask_without_asking() -> None:
+    model = ScriptedModel("x")
+    variant = chat(model, temperature=0.5, system_template={"name": "s", "text": "{{ system_text }}!"})
+    asked = task(input_=Input((), "Go"), params=Params(seed=7))
+    assert isinstance(variant, Batchable)
+    request, name = variant.request_of(asked)
+    assert (model.requests, name, request.system) == ([], "m", "Go!")
+    await variant.run(asked)
+    assert model.requests == [request]

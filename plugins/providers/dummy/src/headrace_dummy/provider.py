@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
+from uuid import UUID, uuid4
 
 import anyio
 from headrace import Services
+from headrace.contracts import BatchPolled, BatchStarted
 from headrace.credentials import Secret
 from headrace.errors import ProviderError, RateLimitExceeded
 from headrace.types import (
@@ -121,6 +123,19 @@ class Dummy:
             raw_request=RAW_REQUEST,
             raw_response=answers.json_of(answers.account(usage)),
         )
+
+    async def start_batch(self, requests: Sequence[tuple[UUID, ModelRequest]]) -> BatchStarted:
+        """Take any number of requests, to answer none of them."""
+        await self._sleep(0.001)
+        return BatchStarted(
+            params={"file_id": str(uuid4()), "batch_id": str(uuid4())},
+            raw_requests={id_: RAW_REQUEST for id_, _ in requests},
+            raw_request=RAW_REQUEST,
+        )
+
+    async def poll_batch(self, params: Mapping[str, Any]) -> BatchPolled:
+        """Raise ProviderError: there is nobody to ask."""
+        raise ProviderError("Dummy provider does not support polling of batches", raw_request=RAW_REQUEST)
 
     async def _begin(self) -> None:
         await self._sleep(0.001)

@@ -15,6 +15,8 @@ from headrace import Services
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
 from headrace.errors import RecordRefused
 from headrace.records import (
+    BatchInference,
+    BatchRequest,
     ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
@@ -140,6 +142,15 @@ class Memory:
     async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
         """The configuration that ran under this hash, or None."""
         return next((found for found in self._all(ConfigSnapshot) if found.hash == hash_), None)
+
+    async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
+        """The newest row of the batch that is not pending, or else its newest."""
+        found = [row for row in self._all(BatchRequest) if row.batch_id == batch_id]
+        return max(found, key=lambda row: (row.status != "pending", row.id), default=None)
+
+    async def batch_inferences(self, batch_id: UUID) -> list[BatchInference]:
+        """The inferences of one batch, smallest id first."""
+        return sorted((row for row in self._all(BatchInference) if row.batch_id == batch_id), key=_id)
 
     async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
         """The entry kept last under this key and younger than ``max_age_s``, or None."""

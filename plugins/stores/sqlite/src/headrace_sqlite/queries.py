@@ -10,6 +10,8 @@ from uuid import UUID
 import msgspec
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
 from headrace.records import (
+    BatchInference,
+    BatchRequest,
     ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
@@ -20,6 +22,8 @@ from headrace.records import (
 from msgspec import Struct
 
 from .rows import (
+    BATCH_INFERENCE,
+    BATCH_REQUEST,
     BOOLEAN,
     COMMENT,
     CONFIG_SNAPSHOT,
@@ -151,6 +155,18 @@ def config_snapshot(connection: sqlite3.Connection, hash_: str) -> ConfigSnapsho
     """The one of this hash."""
     found = select(connection, CONFIG_SNAPSHOT, Where().equal("hash", hash_), order="hash")
     return found[0] if found else None
+
+
+def batch_request(connection: sqlite3.Connection, batch_id: UUID) -> BatchRequest | None:
+    """The newest row that is not pending, or else the newest."""
+    order = "status = 'pending', id DESC"
+    found = select(connection, BATCH_REQUEST, Where().equal("batch_id", batch_id.bytes), order=order, limit=1)
+    return found[0] if found else None
+
+
+def batch_inferences(connection: sqlite3.Connection, batch_id: UUID) -> list[BatchInference]:
+    """Smallest id first."""
+    return select(connection, BATCH_INFERENCE, Where().equal("batch_id", batch_id.bytes))
 
 
 def cached(connection: sqlite3.Connection, key: str, written_after: float) -> bytes | None:

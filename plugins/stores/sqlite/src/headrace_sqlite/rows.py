@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 from headrace.records import (
+    BatchInference,
+    BatchRequest,
     BooleanFeedback,
     CommentFeedback,
     ConfigSnapshot,
@@ -166,6 +168,8 @@ DATAPOINT: Final = Table("datapoint", Datapoint, replaces=True)
 EXAMPLE: Final = Table("dicl_example", Example)
 CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot)
 EVALUATION_RUN: Final = Table("evaluation_run", EvaluationRun)
+BATCH_REQUEST: Final = Table("batch_request", BatchRequest)
+BATCH_INFERENCE: Final = Table("batch_inference", BatchInference)
 CACHE: Final = Table("inference_cache", CacheEntry, replaces=True)
 
 _TABLES: Final[dict[type, Table[Any]]] = {
@@ -181,6 +185,8 @@ _TABLES: Final[dict[type, Table[Any]]] = {
         EXAMPLE,
         CONFIG_SNAPSHOT,
         EVALUATION_RUN,
+        BATCH_REQUEST,
+        BATCH_INFERENCE,
         CACHE,
     )
 }

@@ -69,6 +69,21 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # With a rowid, since an entry may be far larger than a page. Its age is reckoned, so its instant is a number.
     ("CREATE TABLE inference_cache (key TEXT PRIMARY KEY, written_at REAL NOT NULL, entry BLOB NOT NULL)",),
+    (
+        """CREATE TABLE batch_request (
+            id BLOB PRIMARY KEY, batch_id BLOB NOT NULL, status TEXT NOT NULL, batch_params TEXT NOT NULL,
+            function_name TEXT NOT NULL, variant_name TEXT NOT NULL, model_name TEXT NOT NULL,
+            model_provider_name TEXT NOT NULL, snapshot_hash TEXT NOT NULL, raw_request TEXT NOT NULL,
+            raw_response TEXT NOT NULL, errors TEXT NOT NULL)""",
+        "CREATE INDEX batch_request_by_batch ON batch_request (batch_id, id)",
+        """CREATE TABLE batch_inference (
+            id BLOB PRIMARY KEY, batch_id BLOB NOT NULL, model_inference_id BLOB NOT NULL, function_name TEXT NOT NULL,
+            variant_name TEXT NOT NULL, function_type TEXT NOT NULL, episode_id BLOB NOT NULL, input TEXT NOT NULL,
+            variant_probability REAL NOT NULL, model_name TEXT NOT NULL, model_provider_name TEXT NOT NULL,
+            snapshot_hash TEXT NOT NULL, system TEXT, input_messages TEXT NOT NULL, tools TEXT, output_schema TEXT,
+            inference_params TEXT NOT NULL, raw_request TEXT NOT NULL, tags TEXT NOT NULL)""",
+        "CREATE INDEX batch_inference_by_batch ON batch_inference (batch_id, id)",
+    ),
 )
 
 

@@ -14,6 +14,8 @@ from headrace import Services
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery, SystemClock
 from headrace.errors import StoreError
 from headrace.records import (
+    BatchInference,
+    BatchRequest,
     ConfigSnapshot,
     Datapoint,
     DemonstrationFeedback,
@@ -97,6 +99,14 @@ class Sqlite:
     async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
         """The configuration that ran under this hash, or None."""
         return await self._read(lambda connection: queries.config_snapshot(connection, hash_))
+
+    async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
+        """The newest row of the batch that is not pending, or else its newest."""
+        return await self._read(lambda connection: queries.batch_request(connection, batch_id))
+
+    async def batch_inferences(self, batch_id: UUID) -> list[BatchInference]:
+        """The inferences of one batch, smallest id first."""
+        return await self._read(lambda connection: queries.batch_inferences(connection, batch_id))
 
     async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
         """The entry kept last under this key and younger than ``max_age_s``, or None."""

@@ -49,6 +49,11 @@ class ChatCompletion:
             async for chunk in chunks:
                 yield chunk_as_text(chunk) if comes_as_text else chunk
 
+    def request_of(self, task: Task) -> tuple[ModelRequest, str]:
+        """What ``run`` would ask, and the model's name; retries are for those who wait for the answer."""
+        request, _ = self._request(task)
+        return request, self._settings.model
+
     def _request(self, task: Task) -> tuple[ModelRequest, bool]:
         return ask(
             task,
