@@ -315,6 +315,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 2
 
 
+def told(stderr: str) -> str:
+    """The one line that is not a warning, which the default configuration may bring."""
+    [line] = [line for line in stderr.splitlines() if " WARNING " not in line]
+    return line
+
+
 @pytest.mark.parametrize(
     ("arguments", "fragment"),
     [
@@ -328,8 +334,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_bad_arguments_are_one_line_to_act_on(tmp_path: Path, arguments: tuple[str, ...], fragment: str) -> None:
     done = start(tmp_path, None, *arguments)
     assert done.returncode == 1
-    assert fragment in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert fragment in told(done.stderr)
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
@@ -339,8 +344,7 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = start(tmp_path, None, "--default-config", "--bind-address", address)
     assert done.returncode == 1
-    assert f"cannot listen on {address}: Address already in use" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert f"cannot listen on {address}: Address already in use" in told(done.stderr)
 
 
 def test_errors_at_run_time_leave_the_server_serving(serve: Any) -> None:

@@ -126,7 +126,6 @@ def test_a_deprecated_key_is_told_once_and_works(text: str, said: str, caplog: p
     [
         ("[gateway.auth]\nenabled = true", "gateway.auth.enabled"),
         ("[gateway.export.otlp.traces]\nenabled = true", "gateway.export.otlp.traces.enabled"),
-        ('[gateway.relay]\ngateway_url = "http://x"', "gateway.relay.gateway_url"),
         (rule("always = true\ntokens_per_day = 1"), "rate_limiting.rules"),
         (experiment(ADAPTIVE + 'candidate_variants = ["a"]'), "functions.f.experimentation.type"),
         (

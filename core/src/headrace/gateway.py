@@ -25,6 +25,7 @@ from .inference import Inference, Trial, raw_responses, total, without_bytes
 from .recorder import Recorder
 from .records import ConfigSnapshot, Record
 from .relaying import Relay
+from .relays import RELAY
 from .tags import canonical
 from .telemetry import Telemetry
 from .types import Chunk, EmbeddingRequest
@@ -218,7 +219,7 @@ class Gateway:
 
     def _count_tokens(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            if attempt.error is None:
+            if attempt.error is None and attempt.provider_type != RELAY:  # who ran it counts it
                 self.telemetry.tokens(attempt.usage.input_tokens, attempt.usage.output_tokens)
 
     # -- embeddings ---------------------------------------------------------------------------------------

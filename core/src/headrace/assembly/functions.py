@@ -25,6 +25,7 @@ from ..sandbox import Sandbox, SandboxedPrompts
 from ..schemas import Schema
 from ..types import Specific, Tool
 from .experiments import base_experiment, experiment_of, misplaced
+from .judges import Judge, judges
 from .models import MAX_SHORT, Models
 from .parts import Parts
 from .variants import Variants
@@ -60,6 +61,7 @@ class Functions:
         self.tools = {key: tool for key in tables.tools if (tool := self._tool(key))}
         self.functions = {name: self._function(name, table) for name, table in tables.functions.items()}
         self.functions |= {name: Function(spec, {}, Experiment({})) for name, spec in _BUILT_IN.items()}
+        self.functions |= {judge.spec.name: self._judge(judge) for judge in judges(tables)}
         self.evaluators = {name: self._evaluators(name, table) for name, table in tables.functions.items()}
 
     # -- at start-up --------------------------------------------------------------------------------------
@@ -93,13 +95,24 @@ class Functions:
             self._parts.problems.add(where, problem)
         return Function(spec, variants, base, _slots(variants), namespaced, namespaces)
 
+    def _judge(self, judge: Judge) -> Function:
+        building = self._variants(self._parts, judge.spec, judge.tables, self._prompts, judge.where)
+        variants = building.all()
+        return Function(judge.spec, variants, judge.experiment, _slots(variants))
+
     def _variants(
-        self, parts: Parts, spec: FunctionSpec, tables: Mapping[str, Mapping[str, Any]], prompts: Prompts
+        self,
+        parts: Parts,
+        spec: FunctionSpec,
+        tables: Mapping[str, Mapping[str, Any]],
+        prompts: Prompts,
+        where: str | None = None,
     ) -> Variants:
         return Variants(
             parts,
             spec,
             tables,
+            where=where or f"functions.{spec.name}",
             models=self._models,
             prompts=prompts,
             nearest=self._nearest,

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from msgspec import structs
-
 from ..config import CostEntry, EmbeddingProviderKeys, ProviderKeys, Tables
 from ..config import Timeouts as TimeoutsTable
-from ..contracts import Attempt, Embedder, EmbeddingModel, Model, Provider
+from ..contracts import Embedder, EmbeddingModel, Model, Provider
 from ..costs import Price
-from ..errors import AllProvidersFailed, ConfigError, MissingCredential, NotFound, ProviderError
-from ..extras import Extra
+from ..errors import ConfigError, NotFound
 from ..models import Around, Route, RoutedEmbeddingModel, RoutedModel
+from ..relays import RELAY, RelayedEmbeddingModel, RelayedModel
 from ..tags import canonical, is_reserved
 from ..timeouts import Timeouts
-from ..types import Chunk, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse
 from .parts import Parts
 
 # Models called by a short name are built on their first request; a caller could go on inventing names.
 MAX_SHORT = 1000
-# Name and type of the provider that is another gateway (config spec 19).
-RELAY = "tensorzero::relay"
 
 
 class Models:
@@ -60,12 +55,14 @@ class Models:
     def _built_short(self, name: str) -> RoutedModel:
         found = self._shorthand(name)
         if found is None:
-            raise ConfigError(
-                f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
-            )
+            raise self._unknown(name)
         type_, table = found
         provider = self._unowned(name, type_, table)
         return RoutedModel(name, [Route(type_, type_, provider, api_type=_api_type(provider))], self._around)
+
+    def _unknown(self, name: str) -> ConfigError:
+        known = ", ".join(self.models) or "none"
+        return ConfigError(f"Model name '{name}' not found in model table (known: {known})")
 
     def embedding_model(self, name: str) -> EmbeddingModel:
         """The embedding model of that name. Raise ConfigError."""
@@ -192,9 +189,7 @@ class Models:
     def _relayed_short(self, name: str) -> RoutedModel:
         """Which types of provider there are is for the other gateway to say."""
         if not _is_short(name):
-            raise ConfigError(
-                f"Model name '{name}' not found in model table (known: {', '.join(self.models) or 'none'})"
-            )
+            raise self._unknown(name)
         return RelayedModel(name, self._relay_routes(name, self._parts.apart()), self._relay_around)
 
     def _relayed_embedding_model(self, name: str, parts: Parts) -> RoutedEmbeddingModel:
@@ -222,68 +217,6 @@ class Models:
         if isinstance(provider, AbstractAsyncContextManager):
             raise ConfigError(f"Model name '{name}': type {type_!r} must be opened, so it needs a [models] table")
         return provider
-
-
-class RelayedModel(RoutedModel):
-    """A model of another gateway: what of a request is for which provider, and whose an answer is, that one knows."""
-
-    async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
-        """The other gateway's answer. Raise its error, or TimedOut."""
-        try:
-            return await super().complete(self._asked(request), attempts)
-        except AllProvidersFailed as failed:
-            error = _bare(failed)
-            raise error from error.__cause__
-
-    async def stream(self, request: ModelRequest, attempts: list[Attempt]) -> AsyncGenerator[Chunk, None]:
-        """The same piece by piece."""
-        try:
-            async with aclosing(super().stream(self._asked(request), attempts)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except AllProvidersFailed as failed:
-            error = _bare(failed)
-            raise error from error.__cause__
-
-    def _asked(self, request: ModelRequest) -> ModelRequest:
-        """Entries for another model do not go along; which provider one is for cannot be said in a relayed call."""
-        if not request.extra:
-            return request
-        entries = Extra(
-            tuple(structs.replace(each, provider_name=None) for each in request.extra.body),
-            tuple(structs.replace(each, provider_name=None) for each in request.extra.headers),
-        )
-        return structs.replace(request, extra=entries)
-
-    def _concerning(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
-        return request
-
-    def _named(self, response: ModelResponse, route: Route[Provider]) -> ModelResponse:
-        return response
-
-    def _named_chunk(self, chunk: Chunk, route: Route[Provider]) -> Chunk:
-        return chunk
-
-
-class RelayedEmbeddingModel(RoutedEmbeddingModel):
-    """The same for embeddings."""
-
-    async def embed(self, request: EmbeddingRequest, attempts: list[Attempt]) -> EmbeddingResponse:
-        """The other gateway's answer. Raise its error, or TimedOut."""
-        try:
-            return await super().embed(request, attempts)
-        except AllProvidersFailed as failed:
-            error = _bare(failed)
-            raise error from error.__cause__
-
-
-def _bare(failed: AllProvidersFailed) -> Exception:
-    """The one error inside. Its status is the other gateway's, or 502 where that gave none (http-api 4.2)."""
-    error = next(iter(failed.errors.values()), failed)
-    if isinstance(error, ProviderError) and error.http_status == ProviderError.http_status:
-        status = 400 if isinstance(error, MissingCredential) else error.status
-        error.http_status = status if status is not None and 400 <= status < 600 else 502
-    return error
 
 
 def _is_short(name: str) -> bool:

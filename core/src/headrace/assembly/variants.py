@@ -19,7 +19,10 @@ Nearest = Callable[[str, str, Sequence[float], int], Awaitable[list[tuple[Exampl
 
 
 class Variants:
-    """Builds the variants of one function, each at most once, a candidate before the variant that is made of it."""
+    """Builds the variants of one function, each at most once, a candidate before the variant that is made of it.
+
+    ``where`` is the key of the table that has them.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class Variants:
         function: FunctionSpec,
         tables: Mapping[str, Mapping[str, Any]],
         *,
+        where: str,
         models: Models,
         prompts: Prompts,
         nearest: Nearest,
@@ -35,6 +39,7 @@ class Variants:
         self._parts = parts
         self._function = function
         self._tables = tables
+        self._where = where
         self._models = models
         self._prompts = prompts
         self._nearest = nearest
@@ -63,7 +68,7 @@ class Variants:
         return self._built[name]
 
     def _build(self, name: str, table: Mapping[str, Any]) -> Variant | None:
-        where = f"functions.{self._function.name}.variants.{name}"
+        where = f"{self._where}.variants.{name}"
         mine = {key: value for key, value in table.items() if key in VariantKeys.model_fields}
         keys = VariantKeys()
         with self._parts.problems.at(where):
