@@ -290,8 +290,8 @@ NAMED = {
 def aimed() -> dict[str, Any]:
     """Our document, with names of the configuration where a name by chance would be of nothing."""
     told: dict[str, Any] = json.loads(json.dumps(document()))
-    for schema in told["components"]["schemas"].values():
-        for name, of in schema.get("properties", {}).items():
+    for body, schema in told["components"]["schemas"].items():
+        for name, of in schema.get("properties", {}).items() if body.endswith("Body") else ():
             known = NAMED.get(name.removeprefix("tensorzero::"))
             if known is not None and name not in schema.get("required", ()):
                 of.clear()
@@ -313,6 +313,7 @@ def test_a_body_of_the_document_gets_an_answer_of_the_document(ask: Ask, operati
     @given(operation.as_strategy())
     def run(case: Any) -> None:
         sent = case.as_transport_kwargs(base_url=HERE)
+        del sent["cookies"]  # no route has any, and httpx warns of them
         reply = ask(sent.pop("method"), sent.pop("url").removeprefix(HERE), **sent)
         case.validate_response(reply, checks=CHECKS)
 

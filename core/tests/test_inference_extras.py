@@ -36,7 +36,7 @@ async def test_variant_then_provider_then_request(opened: Any) -> None:
     ],
     ids=str,
 )
-async def test_entries_for_others_are_left_out(opened: Any, names: dict[str, str], applies: bool) -> None:
+async def test_entries_for_others_are_left_out(opened: Any, names: dict[str, Any], applies: bool) -> None:
     async with opened(model() + model("other") + function("v=m", "w=other")) as host:
         entry = ExtraBody(pointer="/x", value=1, **names)
         await host.gateway.infer(ask(extra=Extra((entry,)), variant_name="v"))
@@ -54,7 +54,7 @@ async def test_entries_for_others_are_left_out(opened: Any, names: dict[str, str
     ids=str,
 )
 async def test_a_filter_must_name_something(
-    opened: Any, names: dict[str, str], error: type[HeadraceError], text: str
+    opened: Any, names: dict[str, Any], error: type[HeadraceError], text: str
 ) -> None:
     async with opened(model() + function()) as host:
         with pytest.raises(error, match=text):

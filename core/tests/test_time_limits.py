@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from headrace.errors import HeadraceError, TimedOut
+from headrace.types import TextDelta
 from recipes import all_of, ask, function, model
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,7 @@ async def test_a_provider_that_is_late_makes_way_for_the_next(opened: Any) -> No
     assert (
         attempts[0].error == "Model provider late timed out due to configured `non_streaming.total_ms` timeout (20ms)"
     )
-    assert streamed[0].content[0].text == "hi"
+    assert streamed[0].content == (TextDelta("0", "hi"),)
 
 
 async def test_a_late_model_is_a_408_for_a_pinned_variant(opened: Any) -> None:

@@ -60,7 +60,7 @@ class Admission:
         if not function.variants and inline is None:
             raise HeadraceError(f"Function {function.name} has no variants")
         check_json_tool(request, function.spec)
-        function.check(request.input, _templates(inline))
+        function.check(request.input, () if inline is None else _templates(inline))
         self._check_filters(request.extra, function)
         tools = configure(request, function.spec, self._tools)
         if request.variant_name is not None:
@@ -123,6 +123,8 @@ class Admission:
 
     def _check_filters(self, extra: Extra, function: Function) -> None:
         """What ``extra_body`` and ``extra_headers`` are restricted to must exist (http-api 11)."""
+        if not extra:
+            return
         entries: list[ExtraBody | ExtraHeader] = [*extra.body, *extra.headers]
         for entry in entries:
             if entry.variant_name is not None and entry.variant_name not in (*function.variants, INLINE_VARIANT):

@@ -8,11 +8,13 @@ from decimal import Decimal
 
 from msgspec import UNSET, structs
 
+from .cache import NOTHING_SPENT
 from .contracts import Attempt, Clock
-from .errors import HeadraceError, ProviderError
+from .costs import Price, streamed_cost_of
+from .errors import BadUpstreamReply, HeadraceError, ProviderError
 from .ids import new_id
 from .pieces import Pieces
-from .types import ApiType, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse, Usage
+from .types import ApiType, Chunk, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse, Usage
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +80,49 @@ class Watch:
         self.attempt.response_time_ms = self.elapsed_ms()
         self.attempt.error = why
 
-    def streamed(self, pieces: Pieces, raws: Sequence[str], cost: Decimal | None) -> None:
+
+class StreamWatch:
+    """The same for one that comes piece by piece, with the pieces."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.begun = False
+        self.chunks: list[Chunk] = []
+        self._watch = watch
+        self._pieces = Pieces()
+
+    def seen(self, chunk: Chunk) -> Chunk:
+        """Note a chunk; returns it as the caller may see it. Raise BadUpstreamReply for a garbled first one."""
+        attempt = self._watch.attempt
+        if chunk.raw_request:
+            attempt.raw_request = chunk.raw_request
+        self._pieces.add(chunk)
+        self.chunks.append(chunk)
+        if not self.begun:
+            if chunk.error is not None:
+                raise BadUpstreamReply(chunk.error, raw_response=chunk.raw)
+            if chunk.content or chunk.usage or chunk.finish_reason:
+                self.begun = True
+                attempt.ttft_ms = self._watch.elapsed_ms()
+        return structs.replace(chunk, raw="") if attempt.cached else chunk
+
+    def ended_well(self) -> None:
+        """Raise ProviderError if nothing was said."""
+        if not self.begun:
+            raise ProviderError("the stream ended before the first piece")
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether all of it could be read, and it is not from the cache anyway."""
+        return not self._watch.attempt.cached and not any(chunk.error for chunk in self.chunks)
+
+    def close(self, prices: Sequence[Price]) -> None:
         """Note what came, however the stream ended; what an error brought came last."""
-        attempt = self.attempt
-        attempt.response_time_ms = self.elapsed_ms()
+        if not self.begun:
+            return
+        attempt, pieces = self._watch.attempt, self._pieces
+        raws = [chunk.raw for chunk in self.chunks]
+        cost = NOTHING_SPENT.cost if attempt.cached else streamed_cost_of(prices, raws)
+        attempt.response_time_ms = self._watch.elapsed_ms()
         attempt.raw_response = "\n".join(raw for raw in (*raws, attempt.raw_response) if raw)
         attempt.output, attempt.finish_reason = pieces.blocks(), pieces.finish_reason
         attempt.usage = structs.replace(pieces.usage or Usage(), cost=cost)

@@ -57,6 +57,8 @@ class Extra(Struct, frozen=True, omit_defaults=True):
 
     def of_variant(self, name: str) -> Extra:
         """The entries that are not for another variant."""
+        if not self:
+            return self
         return Extra(
             tuple(entry for entry in self.body if entry.variant_name in (None, name)),
             tuple(entry for entry in self.headers if entry.variant_name in (None, name)),

@@ -66,7 +66,7 @@ def ask(
 
     The task's parameters win over the settings'. Raise BadRequest for a JSON mode that cannot be.
     """
-    params = task.params.over(settings.params())
+    params = task.params.over(settings.params)
     asked = prepare(params.json_mode, function.type, task.output_schema, task.tools)
     request = ModelRequest(
         messages=tuple(messages),
@@ -77,7 +77,7 @@ def ask(
         output_schema=task.output_schema.value if task.output_schema else None,
         function_type=function.type,
         credentials=task.credentials,
-        variant_extra=settings.extra(),
+        variant_extra=settings.extra,
         extra=task.extra,
         cache=task.cache,
         discriminator=task.discriminator,

@@ -12,14 +12,13 @@ from uuid import UUID
 
 from msgspec import structs
 
-from .attempts import Watch
+from .attempts import StreamWatch, Watch
 from .cache import NOTHING_SPENT, AnswerCache, key_of
 from .contracts import Attempt, Batcher, BatchPolled, BatchStarted, Clock, Embedder, Provider, UrlTaker
-from .costs import Price, cost_of, streamed_cost_of
-from .errors import AllProvidersFailed, BadUpstreamReply, NotForThisProvider, NotFound, ProviderError
+from .costs import Price, cost_of
+from .errors import AllProvidersFailed, NotForThisProvider, NotFound
 from .extras import Extra
 from .media import File
-from .pieces import Pieces
 from .timeouts import Timeouts, bounded, within
 from .tools import check, for_provider
 from .types import (
@@ -176,61 +175,58 @@ class RoutedModel(_Routed[Provider]):
         errors: dict[str, Exception] = {}
         for route in self.routes:
             watch = self._watch(route, request, attempts)
-            begun, pieces, raws = False, Pieces(), list[str]()
+            stream = StreamWatch(watch)
             try:
-                async with aclosing(self._chunks(route, watch, request)) as chunks:
+                asked = self._concerning(route, request)
+                key = self._key(route, asked, stream=True)
+                async with aclosing(await self._begun(route, watch, asked, key)) as chunks:
                     async for chunk in chunks:
-                        watch.attempt.raw_request = chunk.raw_request or watch.attempt.raw_request
-                        pieces.add(chunk)
-                        raws.append(chunk.raw)
-                        if chunk.error is not None and not begun:
-                            raise BadUpstreamReply(chunk.error, raw_response=chunk.raw)
-                        if not begun and (chunk.content or chunk.usage or chunk.finish_reason):
-                            begun = True
-                            watch.attempt.ttft_ms = watch.elapsed_ms()
-                        yield structs.replace(chunk, raw="") if watch.attempt.cached else chunk
-                if not begun:
-                    raise ProviderError("the stream ended before the first piece")
+                        yield stream.seen(self._named_chunk(chunk, route))
+                stream.ended_well()
+                self._keep(key, asked, stream)
                 return
             except Exception as error:
                 failure = watch.failed(error, debug=self._around.debug)
-                if begun:
+                if stream.begun:
                     raise failure from failure.__cause__
                 errors[route.name] = failure
             except BaseException:  # the consumer went away, or the task was cancelled: what came is still a fact
                 watch.ended("the stream was closed before its end")
                 raise
             finally:
-                if begun:
-                    cost = NOTHING_SPENT.cost if watch.attempt.cached else streamed_cost_of(route.prices, raws)
-                    watch.streamed(pieces, raws, cost)
+                stream.close(route.prices)
         raise AllProvidersFailed(errors)
 
-    def _chunks(self, route: Route[Provider], watch: Watch, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
-        chunks = self._cached_or_asked(route, watch, self._concerning(route, request))
-        if not route.timeouts:
-            return chunks
-        return bounded(chunks, route.timeouts, f"Model provider {route.name}", self._around.clock)
-
-    async def _cached_or_asked(
-        self, route: Route[Provider], watch: Watch, asked: ModelRequest
+    async def _begun(
+        self, route: Route[Provider], watch: Watch, asked: ModelRequest, key: str | None
     ) -> AsyncGenerator[Chunk, None]:
-        key, cache = self._key(route, asked, stream=True), self._around.cache
+        """The chunks of one provider, or of the cache, within the provider's limits if it has any."""
+        if not route.timeouts:
+            return await self._source(route, watch, asked, key)
+        in_time = self._waited_for(route, watch, asked, key)
+        return bounded(in_time, route.timeouts, f"Model provider {route.name}", self._around.clock)
+
+    async def _waited_for(
+        self, route: Route[Provider], watch: Watch, asked: ModelRequest, key: str | None
+    ) -> AsyncGenerator[Chunk, None]:
+        """The same chunks, so that what goes before them counts as waiting for the first."""
+        async with aclosing(await self._source(route, watch, asked, key)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _source(
+        self, route: Route[Provider], watch: Watch, asked: ModelRequest, key: str | None
+    ) -> AsyncGenerator[Chunk, None]:
+        cache = self._around.cache
         if key and cache and asked.cache.reads and (hit := await cache.chunks(key, asked.cache)):
             watch.attempt.cached = True
-            for chunk in hit:
-                yield chunk
-            return
-        kept: list[Chunk] = []
-        async with aclosing(route.provider.stream(await self._for(route, asked))) as chunks:
-            async for chunk in chunks:
-                if any(isinstance(delta, UnknownDelta) for delta in chunk.content):
-                    chunk = self._named_chunk(chunk, route)
-                if key:
-                    kept.append(chunk)
-                yield chunk
-        if key and cache and asked.cache.writes and kept and not any(chunk.error for chunk in kept):
-            cache.keep(key, kept)
+            return _replayed(hit)
+        return route.provider.stream(await self._for(route, asked))
+
+    def _keep(self, key: str | None, asked: ModelRequest, stream: StreamWatch) -> None:
+        cache = self._around.cache
+        if key and cache and asked.cache.writes and stream.is_worth_keeping:
+            cache.keep(key, stream.chunks)
 
     # -- batches ------------------------------------------------------------------------------------------
 
@@ -328,6 +324,11 @@ class RoutedModel(_Routed[Provider]):
         return structs.replace(response, output=output)
 
     def _named_chunk(self, chunk: Chunk, route: Route[Provider]) -> Chunk:
+        for delta in chunk.content:
+            if isinstance(delta, UnknownDelta):
+                break
+        else:
+            return chunk
         if route.discard_unknown:
             log.warning("model %s, provider %s: an unknown part of the stream is discarded", self.name, route.name)
         content = tuple(
@@ -370,6 +371,11 @@ class RoutedEmbeddingModel(_Routed[Embedder]):
         if key and cache and request.cache.writes and isinstance(request.input, str):
             cache.keep(key, response)
         return response
+
+
+async def _replayed(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
+    for chunk in chunks:
+        yield chunk
 
 
 def _fits(response: ModelResponse, request: ModelRequest) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -12,6 +12,8 @@ from .inference import Inference, Trial, raw_responses
 from .pieces import Pieces
 from .types import Chunk, FinishReason, TextDelta, ToolCallDelta
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 class Relay:
     """The caller's side of one stream: chunks without usage and finish reason, then exactly one with them."""
@@ -20,6 +22,8 @@ class Relay:
         self._inference = inference
         self._trial = trial
         self._is_json = inference.function.spec.type == "json"
+        request = inference.request
+        self._with_raws = request.include_raw_response or request.include_original_response or request.include_raw_usage
         self.pieces = Pieces()
 
     def opening(self) -> Iterator[InferenceChunk]:
@@ -42,11 +46,19 @@ class Relay:
     def piece(self, chunk: Chunk) -> InferenceChunk | None:
         """What the caller sees of a chunk; None when nothing is left of it."""
         self.pieces.add(chunk)
-        raws = self._raws(chunk)
+        raws = self._raws(chunk) if self._with_raws else _NOTHING
         if chunk.error is not None:
             return self._chunk(error=chunk.error, **raws)
         if not self._is_json:
-            return self._chunk(content=chunk.content, **raws) if chunk.content or raws else None
+            if not (chunk.content or raws):
+                return None
+            return InferenceChunk(
+                inference_id=self._inference.id,
+                episode_id=self._inference.episode_id,
+                variant_name=self._trial.variant_name,
+                content=chunk.content,
+                **raws,
+            )
         texts = [
             delta.text if isinstance(delta, TextDelta) else delta.raw_arguments
             for delta in chunk.content

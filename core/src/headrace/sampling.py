@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -36,6 +37,7 @@ class ExtraKeys(BaseModel, extra="forbid", frozen=True):
     extra_body: Annotated[list[dict[str, Any]], _entries(ExtraBody, "pointer")] = []
     extra_headers: Annotated[list[dict[str, Any]], _entries(ExtraHeader, "name")] = []
 
+    @cached_property
     def extra(self) -> Extra:
         """The entries, ready to apply."""
         return Extra(
@@ -60,6 +62,7 @@ class Sampling(ExtraKeys, extra="forbid", frozen=True, strict=True):
     json_mode: JsonMode | None = None
     retries: Retries = Retries()
 
+    @cached_property
     def params(self) -> Params:
         """What is said here, as parameters of a request."""
         return Params(**self.model_dump(include=set(Params.__struct_fields__), exclude_none=True))

@@ -112,7 +112,7 @@ class Models:
                     str(settings["type"]),
                     provider,
                     prices=tuple(map(price_of, keys.cost)),
-                    extra=keys.extra(),
+                    extra=keys.extra,
                     timeouts=seconds(keys.timeouts),
                     api_type=_api_type(provider),
                     discard_unknown=keys.discard_unknown_chunks,
@@ -147,7 +147,7 @@ class Models:
                     str(settings["type"]),
                     provider,
                     prices=tuple(map(price_of, keys.cost)),
-                    extra=keys.extra(),
+                    extra=keys.extra,
                     timeouts=Timeouts(total_s=_s(keys.timeout_ms)),
                     api_type="embeddings",
                 )

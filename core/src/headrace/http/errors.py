@@ -138,14 +138,23 @@ def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
 
 
 async def read(request: Request, bound: int) -> bytes:
-    """The whole body, decompressed. Raise BadRequest if it exceeds the bound before or after, without reading on."""
+    """The whole body, decompressed. Raise BadRequest if it exceeds the bound before or after.
+
+    Of a body that is too large nothing is kept, but as much again is read: a server that closes a connection with bytes
+    unread resets it, and the answer is often lost with it.
+    """
     parts, size = [], 0
     async with aclosing(request.stream()) as stream:
         async for part in stream:
             size += len(part)
-            if size > bound:
-                raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
-            parts.append(part)
+            if size <= bound:
+                parts.append(part)
+            else:
+                parts.clear()
+            if size > 2 * bound:
+                break
+    if size > bound:
+        raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
     body = b"".join(parts)
     encoding = request.headers.get("content-encoding")
     return body if encoding is None else await to_thread.run_sync(plain, encoding, body, bound)
