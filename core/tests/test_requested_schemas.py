@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from headrace.contracts import InferenceQuery
 from headrace.errors import BadRequest
 from headrace.types import (
     JsonOutput,
@@ -34,3 +35,12 @@ async def test_json_mode_tool_on_a_chat_function(opened: Any, fields: dict[str, 
     async with opened(model() + function()) as host:
         with pytest.raises(BadRequest, match=text):
             await host.gateway.infer(ask(params=Params(json_mode="tool"), **fields))
+
+
+@pytest.mark.parametrize("schema", [[], True, 5, "x"], ids=repr)
+async def test_a_schema_that_is_no_object_does_not_lose_the_record(opened: Any, schema: Any) -> None:
+    async with opened(model() + function()) as host:
+        answer = await host.gateway.infer(ask(output_schema=schema))
+        await host.settled()
+        found = await host.store.inferences(InferenceQuery(ids=(answer.inference_id,)))
+    assert len(found) == 1

@@ -29,7 +29,7 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
     variant_probability: float
     snapshot_hash: str
     tools: ToolConfig | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Any = None
     auxiliary_content: tuple[ContentBlock, ...] = ()
     inference_params: Params = Params()
     processing_time_ms: int | None = None
@@ -130,7 +130,7 @@ class Datapoint(Struct, frozen=True, kw_only=True, tag="datapoint"):
     output: tuple[ContentBlock, ...] | JsonOutput | None = None
     episode_id: UUID | None = None
     tools: ToolConfig | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Any = None
     tags: dict[str, str] = {}
     is_custom: bool = False
     source_inference_id: UUID | None = None
@@ -219,7 +219,7 @@ class BatchInference(Struct, frozen=True, kw_only=True, tag="batch_inference"):
     system: str | None = None
     input_messages: tuple[Message, ...] = ()
     tools: ToolConfig | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Any = None
     inference_params: Params = Params()
     raw_request: str = ""
     tags: dict[str, str] = {}

@@ -248,7 +248,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     params: Params = Params()
     tools: ToolConfig | None = None
     json_mode: Literal["off", "on", "strict"] = "off"
-    output_schema: dict[str, Any] | None = None
+    output_schema: Any = None
     function_type: FunctionType = "chat"
     credentials: Mapping[str, str] = {}
     variant_extra: Extra = Extra()

@@ -38,7 +38,7 @@ def create_app(
     bodies, with upstreams' raw texts in them only in ``debug``. A stream that is quiet for ``keep_alive_s`` gets a
     comment.
     """
-    routes = [*routes_of(gateway, max_body_bytes), *openapi.routes()]
+    routes = routes_of(gateway, max_body_bytes)
     introduce(routes)
 
     @asynccontextmanager
@@ -65,6 +65,7 @@ def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
         *datasets.routes(gateway, max_body_bytes),
         *platform.routes(gateway, max_body_bytes),
         *Status(gateway).routes(),
+        *openapi.routes(),
     ]
 
 

@@ -157,7 +157,20 @@ async def read(request: Request, bound: int) -> bytes:
         raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
     body = b"".join(parts)
     encoding = request.headers.get("content-encoding")
-    return body if encoding is None else await to_thread.run_sync(plain, encoding, body, bound)
+    if encoding is None:
+        return body
+    found = await to_thread.run_sync(_plain, encoding, body, bound)
+    if isinstance(found, BadRequest):
+        raise found
+    return found
+
+
+def _plain(encoding: str, body: bytes, bound: int) -> bytes | BadRequest:
+    """What it is plain. An exception that leaves a thread lives, with 100 MiB of a bomb, until the next collection."""
+    try:
+        return plain(encoding, body, bound)
+    except BadRequest as error:
+        return error.with_traceback(None)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

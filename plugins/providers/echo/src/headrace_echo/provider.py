@@ -158,7 +158,7 @@ def _raw_request(request: ModelRequest | EmbeddingRequest) -> str:
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # no JSON, or nested beyond reason
         return False
     return True
 
