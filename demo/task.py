@@ -50,7 +50,11 @@ templates.system.path = "classify.minijinja"
 json_mode = "strict"
 temperature = 0.0
 max_tokens = 48
-weight = 1
+
+# Who else is added gets no callers: somebody decides that on the numbers.
+[functions.classify.experimentation]
+type = "static"
+candidate_variants = ["baseline"]
 
 [functions.classify.evaluators.correct]
 type = "exact_match"

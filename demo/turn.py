@@ -191,7 +191,6 @@ def _optimize(folder: Path) -> None:
     tree = tomlkit.parse(path.read_text(encoding="utf-8"))
     for variant in tree["functions"][FUNCTION]["variants"].values():
         variant["temperature"] = 0.0
-        variant["weight"] = 0  # not for callers yet: somebody decides that on the numbers
     path.write_text(tomlkit.dumps(tree), encoding="utf-8")
     console.print(f"optimized: wrote {path.name}")
 

@@ -33,7 +33,9 @@ type = "json"
 type = "chat_completion"
 model = "echo"
 json_mode = "off"
-weight = 1
+[functions.f.experimentation]
+type = "static"
+candidate_variants = ["plain"]
 [functions.f.evaluators.correct]
 type = "exact_match"
 

@@ -23,6 +23,7 @@ from ..evaluation import evaluate as run_evaluation
 from ..http.native import response_body
 from ..plugins import Registry
 from ..statistics import Estimate, PairedDifference, percentiles
+from ..tags import is_reserved
 from ..types import Split
 from .setting import open_config, with_config
 
@@ -104,9 +105,9 @@ async def _evaluate(
 
 def _chosen(assembly: Assembly, function_name: str, names: Sequence[str] | None) -> dict[str, Evaluator]:
     if function_name not in assembly.functions.functions:
-        known = ", ".join(assembly.functions.functions) or "none"
+        known = ", ".join(name for name in assembly.functions.functions if not is_reserved(name)) or "none"
         raise ConfigError(f"Unknown function: {function_name} (known: {known})")
-    have = assembly.functions.evaluators[function_name]
+    have = assembly.functions.evaluators.get(function_name, {})
     for name in names or ():
         if name not in have:
             raise ConfigError(f"functions.{function_name}.evaluators: no {name!r} (known: {', '.join(have) or 'none'})")
