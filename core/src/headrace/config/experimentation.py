@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -14,14 +15,14 @@ from .names import NamespaceName
 _TOLERANCE = 1e-9
 
 
-class _Drawn(Table):
+class _Drawn(Table, ABC):
     """What all ways of drawing share: ``namespaces`` for requests that name one, one level deep."""
 
     fallback_variants: list[str] = Field(default=[])
 
+    @abstractmethod
     def weights(self, variants: Collection[str]) -> dict[str, float]:
         """The weight of each candidate, of all these variants where none are named."""
-        raise NotImplementedError
 
     def unfit(self, variants: Collection[str], metrics: Collection[str]) -> list[str]:
         """What is wrong with the names here, given the function's variants and the configured metrics."""
