@@ -9,84 +9,24 @@ from uuid import UUID
 
 import anyio
 import httpx2
-import msgspec
 import openai
 import pytest
-from headrace import Factory, Provider, Services
 from headrace.contracts import InferenceQuery
 from headrace.http.app import create_app
-from headrace.pieces import Pieces
-from headrace.plugins import Plugin, Registry
-from headrace.types import Chunk, Delta, FinishReason, ModelRequest, ModelResponse, Usage
+from headrace.plugins import Registry
+from player import FUNCTION, MODEL, add_player
 from pydantic import BaseModel
 
 pytestmark = pytest.mark.anyio
 
 
-class Play(BaseModel, extra="forbid", frozen=True):
-    """The pieces that a ``responses-player`` says, and how it ends."""
-
-    deltas: list[dict[str, Any]]
-    finish_reason: FinishReason = "stop"
-
-
-class Player:
-    """A provider that says exactly these pieces, streamed or put together."""
-
-    def __init__(self, play: Play, services: Services) -> None:
-        self._play = play
-
-    def _chunks(self) -> list[Chunk]:
-        deltas = [msgspec.convert(delta, Delta) for delta in self._play.deltas]
-        usage = Usage(
-            input_tokens=10,
-            output_tokens=4,
-            provider_cache_read_input_tokens=6,
-            provider_cache_write_input_tokens=1,
-        )
-        end = Chunk(usage=usage, finish_reason=self._play.finish_reason)
-        return [*(Chunk(content=(delta,), raw="a piece") for delta in deltas), end]
-
-    async def complete(self, request: ModelRequest) -> ModelResponse:
-        """Everything at once."""
-        pieces = Pieces()
-        for chunk in self._chunks():
-            pieces.add(chunk)
-        assert pieces.usage is not None
-        return ModelResponse(output=pieces.blocks(), usage=pieces.usage, finish_reason=pieces.finish_reason)
-
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
-        """Piece by piece."""
-        yield Chunk(raw_request="asked")
-        for chunk in self._chunks():
-            yield chunk
-
-
 @pytest.fixture(scope="session")
 def registry(registry: Registry) -> Registry:
-    """The provider above, besides all others."""
-    offer: Factory[Provider] = Factory("responses-player", Play, Player)
-    registry.add(
-        Plugin(name="responses-player", distribution="tests", version="0", state="loaded"), [("provider", offer)]
-    )
+    """The player, besides all others."""
+    add_player(registry)
     return registry
 
 
-MODEL = """
-[models.{name}]
-routing = ["p"]
-[models.{name}.providers.p]
-type = "{type}"
-{rest}
-"""
-FUNCTION = """
-[functions.{name}]
-type = "{type}"
-[functions.{name}.variants.a]
-type = "chat_completion"
-model = "{model}"
-{rest}
-"""
 THOUGHTS = """
 deltas = [
   { type = "thought", id = "t", summary_id = "0", summary_text = "First, " },
@@ -116,11 +56,11 @@ TOML = "".join(
         MODEL.format(name="good", type="scripted", rest='says = ["good ", "day"]'),
         MODEL.format(name="caller", type="scripted", rest="says = []\ncalls = { add = '{\"x\": 1}' }"),
         MODEL.format(name="jason", type="scripted", rest="says = ['{\"answer\": ', '42}']"),
-        MODEL.format(name="thinker", type="responses-player", rest=THOUGHTS),
-        MODEL.format(name="mixed", type="responses-player", rest=MIXED),
+        MODEL.format(name="thinker", type="player", rest=THOUGHTS),
+        MODEL.format(name="mixed", type="player", rest=MIXED),
         MODEL.format(
             name="short",
-            type="responses-player",
+            type="player",
             rest='deltas = [{ type = "text", id = "0", text = "Once upon" }]\nfinish_reason = "length"',
         ),
         FUNCTION.format(name="f", type="chat", model="good", rest=""),
