@@ -29,6 +29,17 @@ model = "{model}"
 """
 
 
+# Models of core/tests' provider `scripted`: one that answers, and three that fail in their own ways.
+TROUBLE = "".join(
+    [
+        MODEL.format(name="good", type="scripted", rest='says = ["good ", "day"]'),
+        MODEL.format(name="bad", type="scripted", rest='fails = "broken"'),
+        MODEL.format(name="torn", type="scripted", rest='says = ["good ", "day"]\nfail_after = 1'),
+        MODEL.format(name="garbled", type="scripted", rest='says = ["good ", "day"]\ngarbled_at = 1'),
+    ]
+)
+
+
 class Play(BaseModel, extra="forbid", frozen=True):
     """The pieces that a ``player`` says, and how it ends."""
 

@@ -13,25 +13,11 @@ import httpx2
 import pytest
 from headrace.contracts import InferenceQuery
 from headrace.http.app import create_app
+from player import TROUBLE
 from starlette.types import ASGIApp, Message
 
 pytestmark = pytest.mark.anyio
 
-MODEL = """
-[models.{name}]
-routing = ["p"]
-[models.{name}.providers.p]
-type = "scripted"
-{rest}
-"""
-TOML = "".join(
-    [
-        MODEL.format(name="good", rest='says = ["good ", "day"]'),
-        MODEL.format(name="bad", rest='fails = "broken"'),
-        MODEL.format(name="torn", rest='says = ["good ", "day"]\nfail_after = 1'),
-        MODEL.format(name="garbled", rest='says = ["good ", "day"]\ngarbled_at = 1'),
-    ]
-)
 HELLO: dict[str, Any] = {"max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -51,7 +37,7 @@ def bench(opened: Any) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def open_() -> AsyncGenerator[Bench, None]:
-        async with opened(TOML) as host:
+        async with opened(TROUBLE) as host:
             app = create_app(host.gateway, owns_gateway=False)
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
                 client = anthropic.AsyncAnthropic(

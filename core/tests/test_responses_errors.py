@@ -10,24 +10,9 @@ import httpx2
 import openai
 import pytest
 from headrace.http.app import create_app
+from player import TROUBLE
 
 pytestmark = pytest.mark.anyio
-
-MODEL = """
-[models.{name}]
-routing = ["p"]
-[models.{name}.providers.p]
-type = "scripted"
-{rest}
-"""
-TOML = "".join(
-    [
-        MODEL.format(name="good", rest='says = ["good ", "day"]'),
-        MODEL.format(name="bad", rest='fails = "broken"'),
-        MODEL.format(name="torn", rest='says = ["good ", "day"]\nfail_after = 1'),
-        MODEL.format(name="garbled", rest='says = ["good ", "day"]\ngarbled_at = 1'),
-    ]
-)
 
 
 @pytest.fixture
@@ -36,7 +21,7 @@ def connect(opened: Any) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def open_() -> AsyncGenerator[openai.AsyncOpenAI, None]:
-        async with opened(TOML) as host:
+        async with opened(TROUBLE) as host:
             app = create_app(host.gateway, owns_gateway=False)
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
                 url = "http://gateway/openai/v1"

@@ -66,7 +66,8 @@ class Admission:
         if request.variant_name is not None:
             function.pinned(request.variant_name)
             tags["tensorzero::variant_pinned"] = request.variant_name
-        self._check_namespace(request, function)
+        if (chosen := request.variant_name or request.model_name) is not None:
+            function.check_namespace(chosen, request.namespace)
         if not request.dryrun:
             self._telemetry.inference(function.name, request.model_name)
         return Inference(
@@ -139,16 +140,6 @@ class Admission:
                 raise BadRequest(
                     f"Invalid model provider filter: provider `{entry.provider_name}` not found in model "
                     f"`{entry.model_name}`"
-                )
-
-    def _check_namespace(self, request: InferenceRequest, function: Function) -> None:
-        """A variant that was chosen by hand may need a namespace that sampling would have given it."""
-        chosen = request.variant_name or request.model_name
-        for namespace in function.namespaces.get(chosen or "", ()):
-            if namespace != request.namespace:
-                raise BadRequest(
-                    f"`{chosen}` uses a model or variant which has namespace `{namespace}`. "
-                    "Namespaced models can only be used with a matching namespace."
                 )
 
 

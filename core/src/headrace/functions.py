@@ -55,6 +55,12 @@ class Function:
         except KeyError:
             raise NotFound(f"Unknown variant: {variant_name}") from None
 
+    def check_namespace(self, chosen: str, namespace: str | None) -> None:
+        """Raise BadRequest for a variant chosen by hand that is reserved for another namespace than the request's."""
+        for wanted in self.namespaces.get(chosen, ()):
+            if wanted != namespace:
+                raise BadRequest(reserved_for(chosen, wanted))
+
     def experiment_of(self, namespace: str | None) -> Experiment:
         """The experiment of a namespace, or else the function's own."""
         return self.namespaced.get(namespace or "", self.experiment)
@@ -93,6 +99,14 @@ class Function:
                     f"Message at index {index} has non-string content "
                     f"but there is no template `{block.name}` in any variant"
                 )
+
+
+def reserved_for(variant: str, namespace: str) -> str:
+    """What to say to a request of another namespace, or of none."""
+    return (
+        f"`{variant}` uses a model or variant which has namespace `{namespace}`. "
+        "Namespaced models can only be used with a matching namespace."
+    )
 
 
 class _NoSchema(Schema):

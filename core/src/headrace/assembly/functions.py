@@ -17,7 +17,7 @@ from ..contracts import Evaluator, FunctionSpec, Store, Templated, Variant
 from ..errors import ConfigError, StoreError
 from ..experiments import Experiment
 from ..files import File
-from ..functions import Function
+from ..functions import Function, reserved_for
 from ..inference import INLINE_VARIANT
 from ..prompts import Prompts
 from ..records import Example
@@ -192,10 +192,7 @@ class Functions:
             building = self._variants(self._parts.apart(), function.spec, tables, SandboxedPrompts(self._sandbox))
             variant = building.one(INLINE_VARIANT)
             for wanted in building.namespaces[INLINE_VARIANT] - {namespace}:
-                raise ConfigError(
-                    f"it uses a model which has namespace `{wanted}`. "
-                    "Namespaced models can only be used with a matching namespace."
-                )
+                raise ConfigError(reserved_for(INLINE_VARIANT, wanted))
             _keep(self._inline, key, variant, 8)
         return variant
 

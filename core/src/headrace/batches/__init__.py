@@ -131,11 +131,7 @@ class Batches:
             raise HeadraceError(f"Function {name} has no variants")
         if request.variant_name is not None:
             function.pinned(request.variant_name)
-            for namespace in function.namespaces.get(request.variant_name, ()):
-                raise BadRequest(
-                    f"`{request.variant_name}` uses a model or variant which has namespace `{namespace}`. "
-                    "Namespaced models can only be used with a matching namespace."
-                )
+            function.check_namespace(request.variant_name, None)
         return function
 
     def _admit(self, index: int, request: InferenceRequest, function: Function) -> Inference:
