@@ -34,7 +34,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-# The same cases every time, so that a failure is a change; `HYPOTHESIS_PROFILE` plays no part.
+# Nearly the same cases every time, whatever `HYPOTHESIS_PROFILE` says: only the constants that hypothesis finds in the
+# modules that happen to be loaded differ.
 EXAMPLES = settings(
     max_examples=50, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )

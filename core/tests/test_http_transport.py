@@ -282,6 +282,16 @@ async def test_an_unknown_path_is_told_as_it_came(client: Any, path: str) -> Non
     assert (reply.status_code, reply.json()) == (404, {"error": f"Route not found: GET {path}"})
 
 
+@pytest.mark.parametrize("id_", ["%0A0", "a%0A", "%0Aa/b%0D"])
+async def test_a_line_break_in_a_path_is_a_part_of_it(client: Any, id_: str) -> None:
+    async with client() as http:
+        reply = await http.get(f"http://gateway/openai/v1/models/{id_}")
+        end = await http.get("http://gateway/openai/v1/models%0A")
+    assert reply.status_code == 404
+    assert reply.json()["error"]["message"].startswith("Model not found: ")
+    assert end.json() == {"error": "Route not found: GET /openai/v1/models%0A"}
+
+
 async def test_errors_are_data_too_where_the_app_is_told_so(client: Any) -> None:
     async with client(error_json=True) as http:
         native = (await http.post("/inference", json={})).json()

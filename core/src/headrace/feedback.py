@@ -139,7 +139,7 @@ class FeedbackDesk:
             return BooleanFeedback(target_id=target, metric_name=name, value=value, **common)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise BadRequest(f"Feedback value for metric `{name}` must be a number")
-        return FloatFeedback(target_id=target, metric_name=name, value=float(value), **common)
+        return FloatFeedback(target_id=target, metric_name=name, value=_float(name, value), **common)
 
     async def _target(self, request: FeedbackRequest) -> InferenceRecord:
         """The inference, or the latest of the episode. Waits for one whose row may still be on its way."""
@@ -196,6 +196,13 @@ def _block(block: _TextValue | _ToolCallValue, target: InferenceRecord) -> Conte
     compiled(tool.parameters).check(block.arguments)
     arguments = msgspec.json.encode(block.arguments).decode()
     return CheckedToolCall(block.id, block.name, arguments, block.name, block.arguments)
+
+
+def _float(name: str, value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadRequest(f"Feedback value for metric `{name}` must be a number of 64 bits") from None
 
 
 def _either(request: FeedbackRequest) -> tuple[UUID, str]:

@@ -111,7 +111,8 @@ def _parameter(operation: Operation, name: str, schema: Mapping[str, Any]) -> di
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     content = {operation.media: {"schema": schemas.any_of(*operation.answers)}}
     if operation.streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": _STREAM}}
+        # No type: OpenAPI before 3.2 does not say whether a schema here is the stream's or each event's.
+        content["text/event-stream"] = {"schema": {"description": _STREAM}}
     told: dict[str, Any] = {"200": {"description": "OK", "content": content}}
     for status in operation.errors:
         told[str(status)] = {"description": when(status), "content": _json(schemas.any_of(operation.error))}

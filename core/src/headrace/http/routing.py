@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ class Route(StarletteRoute):
     def __init__(self, method: str, path: str, endpoint: Endpoint, error_body: ErrorBody) -> None:
         super().__init__(path, answers(error_body)(endpoint), methods=[method])
         self.allowed = set(self.methods or ())
+        # A segment may have line breaks in it, and none may follow the last one unseen.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or say which method would do."""
