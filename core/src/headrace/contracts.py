@@ -20,12 +20,12 @@ from .extras import Extra
 from .jobs import JobStatus
 from .media import File
 from .prompts import Prompts
+from .queries import DatapointQuery as DatapointQuery
+from .queries import DatasetSummary as DatasetSummary
+from .queries import InferenceQuery as InferenceQuery
 from .records import BatchStatus, Datapoint, Example
 from .schemas import Schema
 from .storage import Cache as Cache
-from .storage import DatapointQuery as DatapointQuery
-from .storage import DatasetSummary as DatasetSummary
-from .storage import InferenceQuery as InferenceQuery
 from .storage import ObjectStore as ObjectStore
 from .storage import Store as Store
 from .transport import Transport

@@ -17,7 +17,7 @@ from .batches import Batches
 from .cache import options_of
 from .contracts import Answer, Attempt, Clock, EmbeddingModel, Store
 from .datasets import Datasets
-from .errors import AllVariantsFailed, ConfigError, HeadraceError, NotFound, ProviderError
+from .errors import AllVariantsFailed, ConfigError, HeadraceError, NotFound, ProviderError, StoreError
 from .exchange import EmbeddingsAnswer, InferenceChunk, InferenceRequest, InferenceResponse
 from .feedback import FeedbackDesk
 from .functions import Function
@@ -88,6 +88,7 @@ class Gateway:
                 tasks = await stack.enter_async_context(anyio.create_task_group())
                 await self._recorder.start(tasks)
                 stack.push_async_callback(self._recorder.stop)
+                self.snapshot = await self._known(self.snapshot)
                 await self._recorder.put([self.snapshot])
             self._background = await stack.enter_async_context(anyio.create_task_group())
             self._open = stack.pop_all()
@@ -95,6 +96,18 @@ class Gateway:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
+
+    async def _known(self, snapshot: ConfigSnapshot) -> ConfigSnapshot:
+        """The snapshot with what the store knows of an earlier start: when it was first seen, and its tags."""
+        assert self.store is not None
+        try:
+            earlier = await self.store.config_snapshot(snapshot.hash)
+        except StoreError as error:  # the recorder waits for a store that is away; so must not we
+            log.warning("could not look for an earlier start of this configuration: %s", error)
+            return snapshot
+        if earlier is None:
+            return snapshot
+        return structs.replace(snapshot, created_at=earlier.created_at, tags=earlier.tags)
 
     # -- inference ----------------------------------------------------------------------------------------
 
@@ -256,6 +269,7 @@ def snapshot_of(hash_: str, config: str, files: Mapping[str, str], version: str,
         extra_templates=dict(files),
         headrace_version=version,
         created_at=datetime.fromtimestamp(now, UTC),
+        last_used=datetime.fromtimestamp(now, UTC),
     )
 
 

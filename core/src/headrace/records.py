@@ -1,14 +1,19 @@
-"""The rows that reach a store. Append-only but for datapoints, whose ``staled_at`` retires them."""
+"""The rows that reach a store.
+
+Writing a record whose id (a configuration's hash) is there already changes nothing, except that a ``Datapoint``, a
+``ConfigSnapshot`` and an ``ApiKey`` take the place of the one before.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from msgspec import Struct
 
+from .extras import ExtraBody
 from .types import ContentBlock, FinishReason, FunctionType, Input, JsonOutput, Message, Params, Split, ToolConfig
 
 
@@ -16,7 +21,8 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
     """One call of a function. ``variant_probability`` is in (0, 1]: what honest off-policy estimates divide by.
 
     After a fallback it is the probability, over episodes, of the whole sequence of draws that led here, given
-    that the variants drawn before failed. A pinned variant has 1.
+    that the variants drawn before failed. A pinned variant has 1. ``input`` and ``output`` are None once their
+    retention has ended.
     """
 
     id: UUID
@@ -24,14 +30,15 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
     variant_name: str
     function_type: FunctionType
     episode_id: UUID
-    input: Input
-    output: tuple[ContentBlock, ...] | JsonOutput
+    input: Input | None
+    output: tuple[ContentBlock, ...] | JsonOutput | None
     variant_probability: float
     snapshot_hash: str
     tools: ToolConfig | None = None
     output_schema: Any = None
     auxiliary_content: tuple[ContentBlock, ...] = ()
     inference_params: Params = Params()
+    extra_body: tuple[ExtraBody, ...] = ()
     processing_time_ms: int | None = None
     ttft_ms: int | None = None
     tags: dict[str, str] = {}
@@ -107,14 +114,29 @@ class DemonstrationFeedback(Struct, frozen=True, kw_only=True, tag="demonstratio
     tags: dict[str, str] = {}
 
 
+class HumanFeedback(Struct, frozen=True, kw_only=True, tag="human_feedback"):
+    """What a human said of one output for one datapoint, so that the same output need not be judged again.
+
+    ``output`` is the canonical JSON text of the output (``feedback.canonical_output``).
+    """
+
+    id: UUID
+    metric_name: str
+    datapoint_id: UUID
+    output: str
+    value: bool | float
+    evaluator_inference_id: UUID | None = None
+
+
 Feedback: TypeAlias = BooleanFeedback | FloatFeedback | CommentFeedback | DemonstrationFeedback
 
 
 class Datapoint(Struct, frozen=True, kw_only=True, tag="datapoint"):
     """An input, perhaps with a reference output. ``split`` never changes; ``group`` is what it was hashed from.
 
-    ``content_key`` is the same for near copies (see ``headrace.splits``). Writing a datapoint whose id exists
-    replaces it, which is how one is retired (``staled_at``).
+    ``content_key`` is the same for copies that differ in case and punctuation only, and near copies share some of
+    ``near_keys`` (see ``headrace.splits``). ``staled_at`` retires it. ``editor`` is who made it, as far as is known,
+    ``replaces`` the datapoint that it is a new version of.
     """
 
     id: UUID
@@ -136,6 +158,20 @@ class Datapoint(Struct, frozen=True, kw_only=True, tag="datapoint"):
     source_inference_id: UUID | None = None
     name: str | None = None
     staled_at: datetime | None = None
+    near_keys: tuple[str, ...] = ()
+    editor: str | None = None
+    replaces: UUID | None = None
+
+
+class HoldoutAccess(Struct, frozen=True, kw_only=True, tag="holdout_access"):
+    """Somebody has read datapoints of a dataset's test split: who, why and how many."""
+
+    id: UUID
+    dataset_name: str
+    reader: str
+    purpose: str
+    datapoint_count: int
+    snapshot_hash: str
 
 
 class Example(Struct, frozen=True, kw_only=True, tag="example"):
@@ -150,13 +186,15 @@ class Example(Struct, frozen=True, kw_only=True, tag="example"):
 
 
 class ConfigSnapshot(Struct, frozen=True, kw_only=True, tag="config_snapshot"):
-    """The configuration that records point at by ``snapshot_hash`` (decimal). Writing it again changes nothing."""
+    """The configuration that records point at by ``snapshot_hash`` (decimal). ``last_used`` is when it last began."""
 
     hash: str
     config: str
     extra_templates: dict[str, str]
     headrace_version: str
     created_at: datetime
+    last_used: datetime | None = None
+    tags: dict[str, str] = {}
 
 
 class EvaluationRun(Struct, frozen=True, kw_only=True, tag="evaluation_run"):
@@ -172,6 +210,43 @@ class EvaluationRun(Struct, frozen=True, kw_only=True, tag="evaluation_run"):
     metrics: list[str]
     snapshot_hash: str
     created_at: datetime
+
+
+class WorkflowRun(Struct, frozen=True, kw_only=True, tag="workflow_run"):
+    """A run of somebody's own program over many episodes, in which functions have the variants of ``variant_pins``."""
+
+    id: UUID
+    variant_pins: dict[str, str]
+    snapshot_hash: str
+    project_name: str | None = None
+    display_name: str | None = None
+    tags: dict[str, str] = {}
+
+
+class WorkflowEpisode(Struct, frozen=True, kw_only=True, tag="workflow_episode"):
+    """One episode of a run, under whose ``id`` its inferences come; ``tags`` are the run's and its own."""
+
+    id: UUID
+    run_id: UUID
+    variant_pins: dict[str, str]
+    snapshot_hash: str
+    task_name: str | None = None
+    tags: dict[str, str] = {}
+
+
+class ApiKey(Struct, frozen=True, kw_only=True, tag="api_key"):
+    """A key that callers show: its 12 public characters, and the SHA-256 of its 48 secret ones in hexadecimal."""
+
+    id: UUID
+    public_id: str
+    hash: str
+    created_at: datetime
+    updated_at: datetime
+    organization: str = "default"
+    workspace: str = "default"
+    description: str | None = None
+    disabled_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 BatchStatus: TypeAlias = Literal["pending", "completed", "failed"]
@@ -232,10 +307,18 @@ Record: TypeAlias = (
     | FloatFeedback
     | CommentFeedback
     | DemonstrationFeedback
+    | HumanFeedback
     | Datapoint
+    | HoldoutAccess
     | Example
     | ConfigSnapshot
     | EvaluationRun
+    | WorkflowRun
+    | WorkflowEpisode
     | BatchRequest
     | BatchInference
+    | ApiKey
 )
+
+KINDS: Final[tuple[type[Record], ...]] = get_args(Record)
+"""Every kind of record, in an order in which they can be written."""

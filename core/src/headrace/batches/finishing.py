@@ -72,7 +72,7 @@ def answer_of(record: InferenceRecord, attempts: Sequence[ModelInferenceRecord])
         inference_id=record.id,
         episode_id=record.episode_id,
         variant_name=record.variant_name,
-        output=record.output,
+        output=record.output or (),  # gone once its retention has ended
         usage=usage,
         finish_reason=attempt.finish_reason if attempt else None,
     )

@@ -9,8 +9,8 @@ from pydantic import AliasChoices, Field, PositiveInt, model_validator
 from .base import U32, LaxTable, Table
 
 
-class ClickhouseTable(Table):
-    """``[clickhouse]``."""
+class ClickhouseTable(LaxTable):
+    """``[clickhouse]``. Unknown keys are for the store plugin of that name, if one is installed."""
 
     disable_automatic_migrations: bool = False
 

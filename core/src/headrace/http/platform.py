@@ -73,7 +73,7 @@ def _snapshot(snapshot: ConfigSnapshot) -> dict[str, Any]:
         "config": snapshot.config,
         "hash": snapshot.hash,
         "extra_templates": snapshot.extra_templates,
-        "tags": getattr(snapshot, "tags", {}),
+        "tags": snapshot.tags,
     }
 
 

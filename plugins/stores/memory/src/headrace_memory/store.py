@@ -15,6 +15,7 @@ from headrace import Services
 from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
 from headrace.errors import RecordRefused
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -60,7 +61,7 @@ class Memory:
         # disk would refuse is refused here too.
         for record in [_copy(record) for record in records]:
             key = (type(record), record.hash if isinstance(record, ConfigSnapshot) else record.id)
-            if isinstance(record, Datapoint):
+            if isinstance(record, Datapoint | ConfigSnapshot | ApiKey):
                 self._rows[key] = record
             else:
                 self._rows.setdefault(key, record)

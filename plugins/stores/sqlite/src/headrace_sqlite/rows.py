@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     BooleanFeedback,
@@ -22,9 +23,13 @@ from headrace.records import (
     EvaluationRun,
     Example,
     FloatFeedback,
+    HoldoutAccess,
+    HumanFeedback,
     InferenceRecord,
     ModelInferenceRecord,
     Record,
+    WorkflowEpisode,
+    WorkflowRun,
 )
 from msgspec import Struct, inspect, structs
 
@@ -166,7 +171,12 @@ COMMENT: Final = Table("comment_feedback", CommentFeedback)
 DEMONSTRATION: Final = Table("demonstration_feedback", DemonstrationFeedback)
 DATAPOINT: Final = Table("datapoint", Datapoint, replaces=True)
 EXAMPLE: Final = Table("dicl_example", Example)
-CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot)
+CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot, replaces=True)
+HUMAN_FEEDBACK: Final = Table("human_feedback", HumanFeedback)
+HOLDOUT_ACCESS: Final = Table("holdout_access", HoldoutAccess)
+WORKFLOW_RUN: Final = Table("workflow_run", WorkflowRun)
+WORKFLOW_EPISODE: Final = Table("workflow_episode", WorkflowEpisode)
+API_KEY: Final = Table("api_key", ApiKey, replaces=True)
 EVALUATION_RUN: Final = Table("evaluation_run", EvaluationRun)
 BATCH_REQUEST: Final = Table("batch_request", BatchRequest)
 BATCH_INFERENCE: Final = Table("batch_inference", BatchInference)
@@ -187,6 +197,11 @@ _TABLES: Final[dict[type, Table[Any]]] = {
         EVALUATION_RUN,
         BATCH_REQUEST,
         BATCH_INFERENCE,
+        HUMAN_FEEDBACK,
+        HOLDOUT_ACCESS,
+        WORKFLOW_RUN,
+        WORKFLOW_EPISODE,
+        API_KEY,
         CACHE,
     )
 }

@@ -84,6 +84,30 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             inference_params TEXT NOT NULL, raw_request TEXT NOT NULL, tags TEXT NOT NULL)""",
         "CREATE INDEX batch_inference_by_batch ON batch_inference (batch_id, id)",
     ),
+    (
+        "ALTER TABLE inference ADD COLUMN extra_body TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE datapoint ADD COLUMN near_keys TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE datapoint ADD COLUMN editor TEXT",
+        "ALTER TABLE datapoint ADD COLUMN replaces BLOB",
+        "ALTER TABLE config_snapshot ADD COLUMN last_used TEXT",
+        "ALTER TABLE config_snapshot ADD COLUMN tags TEXT NOT NULL DEFAULT '{}'",
+        """CREATE TABLE human_feedback (
+            id BLOB PRIMARY KEY, metric_name TEXT NOT NULL, datapoint_id BLOB NOT NULL, output TEXT NOT NULL,
+            value TEXT NOT NULL, evaluator_inference_id BLOB)""",
+        """CREATE TABLE holdout_access (
+            id BLOB PRIMARY KEY, dataset_name TEXT NOT NULL, reader TEXT NOT NULL, purpose TEXT NOT NULL,
+            datapoint_count INTEGER NOT NULL, snapshot_hash TEXT NOT NULL)""",
+        """CREATE TABLE workflow_run (
+            id BLOB PRIMARY KEY, variant_pins TEXT NOT NULL, snapshot_hash TEXT NOT NULL, project_name TEXT,
+            display_name TEXT, tags TEXT NOT NULL)""",
+        """CREATE TABLE workflow_episode (
+            id BLOB PRIMARY KEY, run_id BLOB NOT NULL, variant_pins TEXT NOT NULL, snapshot_hash TEXT NOT NULL,
+            task_name TEXT, tags TEXT NOT NULL)""",
+        """CREATE TABLE api_key (
+            id BLOB PRIMARY KEY, public_id TEXT NOT NULL, hash TEXT NOT NULL, created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL, organization TEXT NOT NULL, workspace TEXT NOT NULL, description TEXT,
+            disabled_at TEXT, expires_at TEXT)""",
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""Real databases for tests, started from packages; see each module."""
