@@ -134,20 +134,11 @@ def test_a_deprecated_key_is_told_once_and_works(text: str, said: str, caplog: p
             ),
             "functions.f.experimentation.namespaces.n.type",
         ),
-        ("[postgres]\nenabled = true", "postgres.enabled"),
     ],
 )
 def test_what_is_switched_on_but_not_offered_is_named(text: str, key: str) -> None:
-    [line] = unavailable(tables(text), {})
+    [line] = unavailable(tables(text))
     assert line.startswith(f"{key}: ")
-
-
-@pytest.mark.parametrize("name", ["TENSORZERO_CLICKHOUSE_URL", "HEADRACE_POSTGRES_URL"])
-def test_a_database_that_would_have_been_used_is_refused(name: str) -> None:
-    [line] = unavailable(tables(""), {name: "x"})
-    assert line.startswith("gateway.observability.backend: ")
-    for other in ('backend = "sqlite"', "enabled = false"):
-        assert unavailable(tables(f"[gateway.observability]\n{other}"), {name: "x"}) == []
 
 
 @pytest.mark.parametrize(
@@ -156,18 +147,11 @@ def test_a_database_that_would_have_been_used_is_refused(name: str) -> None:
         "",
         "[gateway]\nauth.enabled = false\nrelay = {}\nexport.otlp.traces.enabled = false",
         "[rate_limiting]\nenabled = false\n" + rule("always = true"),
-        "[postgres]\nenabled = false",
         "[provider_types.fireworks.sft]\naccount_id = 'x'",
     ],
 )
 def test_what_is_off_is_no_trouble(text: str) -> None:
-    assert unavailable(tables(text), {}) == []
-
-
-def test_postgres_without_its_url_is_told_in_known_words() -> None:
-    assert unavailable(tables("[postgres]\nenabled = true"), {}) == [
-        "postgres.enabled: Missing environment variable TENSORZERO_POSTGRES_URL."
-    ]
+    assert unavailable(tables(text)) == []
 
 
 def test_every_variable_has_two_names() -> None:

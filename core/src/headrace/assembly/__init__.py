@@ -12,9 +12,8 @@ from .. import __version__
 from ..admission import Admission
 from ..attachments import Attachments
 from ..batches import Batches
-from ..cache import AnswerCache
 from ..config import Config, unavailable
-from ..contracts import Cache, Clock, Optimizer, Services, Store, SystemClock
+from ..contracts import Clock, Optimizer, Services, Store, SystemClock
 from ..credentials import Credentials
 from ..datasets import Datasets
 from ..errors import ConfigError
@@ -24,7 +23,7 @@ from ..fetching import Fetcher
 from ..gateway import Gateway, snapshot_of
 from ..models import Around
 from ..plugins import Registry
-from ..recorder import CAPACITY, Recorder
+from ..recorder import Recorder
 from ..splits import Shares
 from ..telemetry import Telemetry
 from ..transport import Transport
@@ -32,6 +31,7 @@ from .batches import batch_prices
 from .functions import Functions
 from .models import Models
 from .parts import NoTransport, Parts
+from .storing import Storing
 
 
 class Assembly:
@@ -54,12 +54,14 @@ class Assembly:
         self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock(), timeout_s))
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
-        self.store = store or self._store()
+        self._telemetry = Telemetry()
+        self._storing = Storing(self.parts, self._tables, environ, self._telemetry, store)
+        self.store = self._storing.store
         self.parts.own(self.store)
-        self.parts.problems.lines += unavailable(self._tables, environ)
+        self.parts.problems.lines += unavailable(self._tables)
         self.attachments = self._attachments()
         self.parts.own(self.attachments)
-        self.answers = self._answers()
+        self.answers = self._storing.answers()
         self._around = Around(
             self.parts.clock,
             self.answers,
@@ -88,8 +90,7 @@ class Assembly:
         self.parts.problems.check()
         gateway = self._tables.gateway
         splits = self._tables.headrace.splits
-        telemetry = Telemetry()
-        recorder = self._recorder(self.store, telemetry) if self.store is not None else None
+        telemetry, recorder = self._telemetry, self._storing.recorder()
         return Gateway(
             admission=Admission(
                 functions=self.functions.functions,
@@ -174,48 +175,6 @@ class Assembly:
             prefetch=self._tables.gateway.fetch_and_encode_input_files_before_inference,
         )
 
-    def _answers(self) -> AnswerCache | None:
-        """Where answers are kept (http-api 12): the store itself if it can, or a cache of its own."""
-        table = self._tables.gateway.cache
-        if table.enabled is False:
-            return None
-        backend: object = None
-        if isinstance(self.store, Cache) and table.backend in ("auto", self._store_type()):
-            backend = self.store
-        elif table.backend != "auto":
-            settings = (table.model_extra or {}).get(table.backend) or {}
-            backend = self.parts.build(
-                "cache",
-                f"gateway.cache.{table.backend}",
-                {"type": table.backend, **settings},
-                key="gateway.cache.backend",
-            )
-            self.parts.own(backend)
-        if not isinstance(backend, Cache):
-            if table.enabled:
-                self.parts.problems.add("gateway.cache", "is enabled, but no backend is available: set `backend`")
-            return None
-        answers = AnswerCache(backend)
-        self.parts.own(answers)
-        return answers
-
-    def _store_type(self) -> str:
-        backend = self._tables.gateway.observability.backend
-        return "sqlite" if backend == "auto" else backend
-
-    def _recorder(self, store: Store, telemetry: Telemetry) -> Recorder:
-        observability = self._tables.gateway.observability
-        writes = observability.batch_writes
-        if writes is None or not writes.enabled:
-            return Recorder(store, wait=not observability.async_writes, on_drop=telemetry.dropped)
-        return Recorder(
-            store,
-            max_rows=writes.max_rows,
-            interval_s=writes.flush_interval_ms / 1000,
-            capacity=writes.write_queue_capacity or CAPACITY,
-            on_drop=telemetry.dropped,
-        )
-
     def _metrics(self) -> dict[str, Metric]:
         """The configured metrics, and one for each evaluator's scores (config spec 17)."""
         metrics = {name: Metric(table.type, table.level) for name, table in self._tables.metrics.items()}
@@ -248,27 +207,6 @@ class Assembly:
         table.setdefault("type", "aiohttp" if "aiohttp" in self.parts.registry.types("transport") else "httpx")
         built: Transport | None = self.parts.build("transport", "headrace.transport", table)
         return built or self.parts.services.transport  # the problem is noted; go on to find the others
-
-    def _store(self) -> Store | None:
-        observability = self._tables.gateway.observability
-        known = self.parts.registry.types("store")
-        for name in self._tables.stores:
-            if name not in known:
-                self.parts.problems.add(name, f"unknown table (stores installed: {', '.join(known) or 'none'})")
-        if observability.enabled is False:
-            return None
-        backend = observability.backend
-        if backend == "auto":
-            if "sqlite" not in known:
-                if observability.enabled:
-                    self.parts.problems.add(
-                        "gateway.observability", "no store is installed; `pip install headrace-sqlite` or set `backend`"
-                    )
-                return None
-            backend = "sqlite"
-        table = {"type": backend, **self._tables.store(backend)}
-        store: Store | None = self.parts.build("store", backend, table, key="gateway.observability.backend")
-        return store
 
 
 def assemble(config: Config, registry: Registry, **stand_ins: Any) -> Gateway:

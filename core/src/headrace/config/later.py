@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from .environment import environment
 from .tables import Tables
 
 _NOT_YET = "is not available in this version"
 
 
-def unavailable(tables: Tables, environ: Mapping[str, str]) -> list[str]:
+def unavailable(tables: Tables) -> list[str]:
     """A line, with its TOML key, for each feature that is switched on but not offered; what is off is no trouble."""
-    return [*_gateway(tables), *_experiments(tables), *_databases(tables, environ)]
+    return [*_gateway(tables), *_experiments(tables), *_limits(tables)]
 
 
 def _gateway(tables: Tables) -> Iterator[str]:
@@ -36,19 +35,6 @@ def _experiments(tables: Tables) -> Iterator[str]:
                 )
 
 
-def _databases(tables: Tables, environ: Mapping[str, str]) -> Iterator[str]:
+def _limits(tables: Tables) -> Iterator[str]:
     if tables.rate_limiting.enabled and tables.rate_limiting.rules:
         yield f"rate_limiting.rules: rate limiting {_NOT_YET}; set `rate_limiting.enabled = false`"
-    observed = tables.gateway.observability
-    if observed.enabled is not False and observed.backend == "auto":
-        for name in ("TENSORZERO_CLICKHOUSE_URL", "TENSORZERO_POSTGRES_URL"):
-            if environment(name, environ) is not None:
-                yield (
-                    f"gateway.observability.backend: {name} is set, but that database {_NOT_YET}; unset it, or name "
-                    'the store that records are to go to, such as backend = "sqlite"'
-                )
-    if tables.postgres.enabled:
-        if environment("TENSORZERO_POSTGRES_URL", environ) is None:
-            yield "postgres.enabled: Missing environment variable TENSORZERO_POSTGRES_URL."
-        else:
-            yield f"postgres.enabled: Postgres {_NOT_YET}; remove it"

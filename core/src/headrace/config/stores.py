@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, PositiveInt, model_validator
 
 from .base import U32, LaxTable, Table
 
 
-class ClickhouseTable(LaxTable):
-    """``[clickhouse]``. Unknown keys are for the store plugin of that name, if one is installed."""
+class ClickhouseTable(Table):
+    """``[clickhouse]``."""
 
     disable_automatic_migrations: bool = False
 
@@ -69,10 +69,20 @@ class FilesTable(Table):
     allow_private_addresses: bool = False
 
 
+class RecordsTable(Table):
+    """``[headrace.records]``: what becomes of records while the store is away."""
+
+    when_full: Literal["wait", "drop"] = "wait"
+    spill_path: str = "headrace-spill"
+    spill_after_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    spill_max_bytes: PositiveInt = 1024**3
+
+
 class HeadraceTable(Table):
     """``[headrace]``: what TensorZero does not know. ``transport`` is ``{ type = ... }`` with its plugin's keys."""
 
     splits: SplitsTable = SplitsTable()
     files: FilesTable = FilesTable()
+    records: RecordsTable = RecordsTable()
     transport: dict[str, Any] | None = None
     max_body_bytes: PositiveInt = 100 * 1024 * 1024

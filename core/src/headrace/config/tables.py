@@ -84,9 +84,11 @@ class Tables(Table):
         return [f"embedding_models.{name}: {over} (used by {where})"]
 
     def store(self, type_: str) -> dict[str, Any]:
-        """The keys of the top-level table that a store plugin of this type reads; none if there is no such table."""
+        """The keys that are set in the top-level table which a store plugin of this type reads."""
         if type_ == "postgres":
             return self.postgres.model_dump(exclude_unset=True)
+        if type_ == "clickhouse":
+            return self.clickhouse.model_dump(exclude_unset=True)
         return dict(self.stores.get(type_) or {})
 
 

@@ -1,0 +1,147 @@
+"""Which store a configuration means, how records reach it, and where answers are kept (config spec 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ..cache import AnswerCache
+from ..config import Tables, environment
+from ..contracts import Cache, Store
+from ..recorder import CAPACITY, Recorder
+from ..telemetry import Telemetry
+from .parts import Parts
+
+log = logging.getLogger(__name__)
+
+# Databases that are found by the environment, the one to prefer first.
+URLS: Final[Mapping[str, str]] = {
+    "clickhouse": "TENSORZERO_CLICKHOUSE_URL",
+    "postgres": "TENSORZERO_POSTGRES_URL",
+}
+_CLUSTER = "TENSORZERO_CLICKHOUSE_CLUSTER_NAME"
+
+
+class Storing:
+    """The part of an assembly that is about records. ``backend`` is the type of the store, "" if there is none."""
+
+    def __init__(
+        self, parts: Parts, tables: Tables, environ: Mapping[str, str], telemetry: Telemetry, store: Store | None
+    ) -> None:
+        self._parts = parts
+        self._tables = tables
+        self._telemetry = telemetry
+        self._environment: dict[str, str | None] = dict.fromkeys((*URLS.values(), _CLUSTER))
+        for name in self._environment:
+            with parts.problems.at("environment"):
+                self._environment[name] = environment(name, environ)
+        self._known = parts.registry.types("store")
+        self._check_tables()
+        self.backend = self._backend()
+        self._table = self._table_of(self.backend)
+        self.store = store or self._store()
+
+    def _check_tables(self) -> None:
+        for name in self._tables.stores:
+            if name not in self._known:
+                installed = ", ".join(self._known) or "none"
+                self._parts.problems.add(name, f"unknown table (stores installed: {installed})")
+        if self._tables.postgres.enabled and not self._environment[URLS["postgres"]]:
+            self._parts.problems.add("postgres.enabled", f"Missing environment variable {URLS['postgres']}.")
+
+    def _backend(self) -> str:
+        """The one that is named, or the database whose URL is set, or a file."""
+        observability = self._tables.gateway.observability
+        if observability.enabled is False:
+            return ""
+        if observability.backend != "auto":
+            return observability.backend
+        for name, variable in URLS.items():
+            if self._environment[variable] and not (name == "postgres" and self._tables.postgres.enabled is False):
+                return name
+        if "sqlite" in self._known:
+            return "sqlite"
+        if observability.enabled:
+            self._parts.problems.add(
+                "gateway.observability", "no store is installed; `pip install headrace-sqlite` or set `backend`"
+            )
+        return ""
+
+    def _table_of(self, backend: str) -> dict[str, Any]:
+        """What the store's settings are made of; the address and the cluster of a database are in the environment."""
+        table = {"type": backend, **self._tables.store(backend)}
+        if backend in URLS and (url := self._environment[URLS[backend]]):
+            table.setdefault("url", url)
+        if backend == "clickhouse" and (cluster := self._environment[_CLUSTER]):
+            table.setdefault("cluster", cluster)
+        return table
+
+    def _store(self) -> Store | None:
+        if not self.backend:
+            return None
+        observability = self._tables.gateway.observability
+        if self.backend in URLS and "url" not in self._table:
+            missing = f"Missing environment variable {URLS[self.backend]}."
+            if observability.enabled:
+                self._parts.problems.add("gateway.observability.enabled", missing)
+            else:
+                log.warning("%s Nothing is recorded.", missing)
+            return None
+        if self.backend in URLS and self.backend not in self._known:
+            self._parts.problems.add(
+                "gateway.observability.backend",
+                f"records are to go to {self.backend}, whose plugin is not installed: `pip install "
+                f"headrace-{self.backend}`, or name another store (installed: {', '.join(self._known) or 'none'})",
+            )
+            return None
+        store: Store | None = self._parts.build("store", self.backend, self._table, key="gateway.observability.backend")
+        return store
+
+    def answers(self) -> AnswerCache | None:
+        """Where answers are kept (http-api 12): the store itself if it can, or a cache of its own."""
+        table = self._tables.gateway.cache
+        if table.enabled is False:
+            return None
+        backend: object = None
+        if isinstance(self.store, Cache) and table.backend in ("auto", self.backend):
+            backend = self.store
+        elif table.backend != "auto":
+            backend = self._parts.build(
+                "cache",
+                f"gateway.cache.{table.backend}",
+                {"type": table.backend, **table.table(table.backend)},
+                key="gateway.cache.backend",
+            )
+            self._parts.own(backend)
+        if not isinstance(backend, Cache):
+            if table.enabled:
+                self._parts.problems.add("gateway.cache", "is enabled, but no backend is available: set `backend`")
+            return None
+        answers = AnswerCache(backend)
+        self._parts.own(answers)
+        return answers
+
+    def recorder(self) -> Recorder | None:
+        """What hands records over to the store, in the way that is configured; None where there is no store."""
+        if self.store is None:
+            return None
+        observability = self._tables.gateway.observability
+        writes = observability.batch_writes
+        if writes is None or not writes.enabled:
+            return Recorder(self.store, wait=not observability.async_writes, on_drop=self._telemetry.dropped)
+        max_rows = writes.max_rows_postgres if self.backend == "postgres" else None
+        return Recorder(
+            self.store,
+            max_rows=max_rows or writes.max_rows,
+            interval_s=writes.flush_interval_ms / 1000,
+            capacity=writes.write_queue_capacity or CAPACITY,
+            on_drop=self._telemetry.dropped,
+        )
+
+    def _spill_folder(self) -> Path:
+        """Apart for each database, so that nothing is replayed into another one."""
+        what = repr(sorted((key, str(value)) for key, value in self._table.items() if key in ("type", "url", "path")))
+        return Path(f"{self.backend}-{hashlib.blake2b(what.encode(), digest_size=6).hexdigest()}")
