@@ -6,7 +6,6 @@ Each of these tests gives way to one of the edge itself when its feature comes.
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
@@ -14,7 +13,6 @@ from headrace.assembly import Assembly
 from headrace.config import loads
 from headrace.errors import ConfigError
 from headrace.http.app import create_app
-from headrace.ids import new_id
 from headrace.plugins import Registry
 from recipes import function, model
 
@@ -115,17 +113,3 @@ async def test_http_edge_31_without_an_export_its_headers_are_ignored(opened: An
     assert (await asked(opened, "", "GET", "/status", headers=raw)).status_code == 200
     reply = await asked(opened, model() + function(), "POST", "/inference", json=ASK, headers=raw)
     assert reply.status_code == 200
-
-
-# -- workflow evaluations -------------------------------------------------------------------------------------
-
-
-@pytest.mark.anyio
-async def test_http_edge_33_a_workflow_evaluation_cannot_begin_so_nothing_is_pinned_by_one(opened: Any) -> None:
-    began = await asked(opened, "", "POST", "/workflow_evaluation_run", json={"variants": {}})
-    assert (began.status_code, began.json()) == (404, {"error": "Route not found: POST /workflow_evaluation_run"})
-    # Ids of their episodes are stamped 10^10 seconds ahead.
-    episode = str(UUID(int=new_id().int + (10_000_000_000_000 << 80)))
-    reply = await asked(opened, model() + function(), "POST", "/inference", json={**ASK, "episode_id": episode})
-    assert reply.status_code == 400
-    assert reply.json()["error"].startswith("Workflow evaluation run not found for episode id: ")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import UUID
+
+from msgspec import structs
 
 from .cache import options_of
 from .contracts import Clock, Templated, Variant
@@ -14,10 +17,13 @@ from .extras import Extra, ExtraBody, ExtraHeader
 from .functions import Function, requested_schema
 from .ids import check_episode_id, new_id
 from .inference import INLINE_VARIANT, Inference
+from .records import WorkflowEpisode
 from .tags import accepted, canonical, is_reserved
 from .telemetry import Telemetry
 from .tools import check_json_tool, configure
 from .types import Tool
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FUNCTION = "tensorzero::default"
 
@@ -51,10 +57,15 @@ class Admission:
         self._telemetry = telemetry
         self._clock = clock
 
-    def admit(self, request: InferenceRequest) -> Inference:
-        """Raise BadRequest, NotFound, or a HeadraceError for what the configuration lacks."""
+    def admit(self, request: InferenceRequest, workflow: WorkflowEpisode | None = None) -> Inference:
+        """``workflow`` is the episode of a workflow evaluation that the request belongs to: it lends tags and a pin.
+
+        Raise BadRequest, NotFound, or a HeadraceError for what the configuration lacks.
+        """
         tags = _tags(request)
-        episode_id = self._episode(request.episode_id)
+        if workflow is not None:
+            tags, request = {**workflow.tags, **tags}, _pinned(request, workflow)
+        episode_id = workflow.id if workflow is not None else self._episode(request.episode_id)
         function = self._function(request)
         inline = self._inline_variant(request, function)
         if not function.variants and inline is None:
@@ -141,6 +152,17 @@ class Admission:
                     f"Invalid model provider filter: provider `{entry.provider_name}` not found in model "
                     f"`{entry.model_name}`"
                 )
+
+
+def _pinned(request: InferenceRequest, workflow: WorkflowEpisode) -> InferenceRequest:
+    """With the run's variant of the function, unless the request says itself which one."""
+    pin = workflow.variant_pins.get(canonical(request.function_name or ""))
+    if pin is None or request.inline_variant is not None:
+        return request
+    if request.variant_name is not None:
+        log.warning("the request's variant %s goes before the run's pin %s", request.variant_name, pin)
+        return request
+    return structs.replace(request, variant_name=pin)
 
 
 def _templates(variant: object) -> Collection[str]:

@@ -21,7 +21,9 @@ from .records import (
     DemonstrationFeedback,
     Feedback,
     FloatFeedback,
+    HumanFeedback,
     InferenceRecord,
+    Record,
 )
 from .schemas import compiled
 from .tags import accepted, canonical
@@ -29,7 +31,8 @@ from .telemetry import Telemetry
 from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
 
 # What a human said of an evaluator's judgement must name the judgement (http-api 18).
-_OF_HUMANS = {"tensorzero::datapoint_id", "tensorzero::human_feedback"}
+_DATAPOINT = "tensorzero::datapoint_id"
+_OF_HUMANS = {_DATAPOINT, "tensorzero::human_feedback"}
 _EVALUATOR = "tensorzero::evaluator_inference_id"
 
 _POLL_S = 2.0
@@ -106,15 +109,25 @@ class FeedbackDesk:
         }
         row = self._row(request, common)
         self._telemetry.feedback(request.metric_name)
+        rows: list[Record] = []
+        of_human = set(tags) >= {*_OF_HUMANS, _EVALUATOR} and request.inference_id is not None
         if row is None:
             target = await self._target(request)
             value = demonstrated(request.value, target)
             row = DemonstrationFeedback(inference_id=target.id, value=value, **common)
+        elif isinstance(row, BooleanFeedback | FloatFeedback) and of_human:
+            rows.append(_of_human(row, await self._target(request)))
         elif self._validate_targets:
             await self._target(request)
         if not request.dryrun:
-            await self._recorder.put([row])
+            await self._recorder.put([row, *rows])
         return row.id
+
+    async def of_human(self, metric_name: str, datapoint_id: UUID, output: str) -> HumanFeedback | None:
+        """The latest judgement of this output (its canonical JSON) for this datapoint. Raise BadRequest, no store."""
+        if self._store is None:
+            raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
+        return await self._store.human_feedback(canonical(metric_name), datapoint_id, output)
 
     def _row(self, request: FeedbackRequest, common: Mapping[str, Any]) -> Feedback | None:
         """The row, if the value and the kind of id fit the metric; None for a demonstration, which needs its target."""
@@ -166,6 +179,27 @@ class FeedbackDesk:
             await anyio.sleep(_POLL_S)
             found = await self._store.inferences(query)
         return found[0]
+
+
+def canonical_output(output: Any) -> str:
+    """The text under which a human's judgement of an output is found again: JSON, keys sorted at every depth."""
+    return msgspec.json.encode(output, order="sorted").decode()
+
+
+def _of_human(row: BooleanFeedback | FloatFeedback, target: InferenceRecord) -> HumanFeedback:
+    """What is remembered of a human's judgement, beside the feedback itself. Raise BadRequest for tags without ids."""
+    try:
+        datapoint_id, evaluator_id = UUID(row.tags[_DATAPOINT]), UUID(row.tags[_EVALUATOR])
+    except ValueError:
+        raise BadRequest(f"Invalid tags: `{_DATAPOINT}` and `{_EVALUATOR}` must be UUIDs") from None
+    return HumanFeedback(
+        id=row.id,
+        metric_name=row.metric_name,
+        datapoint_id=datapoint_id,
+        output=canonical_output(target.output),
+        value=row.value,
+        evaluator_inference_id=evaluator_id,
+    )
 
 
 def demonstrated(value: Any, target: InferenceRecord) -> tuple[ContentBlock, ...] | JsonOutput:

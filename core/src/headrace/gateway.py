@@ -29,6 +29,7 @@ from .relays import RELAY
 from .tags import canonical
 from .telemetry import Telemetry
 from .types import Chunk, EmbeddingRequest
+from .workflows import Workflows
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Gateway:
         feedback: FeedbackDesk,
         datasets: Datasets,
         batches: Batches,
+        workflows: Workflows,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
@@ -69,6 +71,7 @@ class Gateway:
         self.feedback = feedback
         self.datasets = datasets
         self.batches = batches
+        self.workflows = workflows
         self.telemetry = telemetry
         self.snapshot = snapshot
         self._admission = admission
@@ -177,7 +180,7 @@ class Gateway:
             await self._record_anyway(inference, records)
 
     async def _begin(self, request: InferenceRequest) -> Inference:
-        inference = self._admission.admit(request)
+        inference = self._admission.admit(request, await self.workflows.of(request))
         if self.attachments.has_files(request.input):
             inference.held.enter_context(self.attachments.held(request.input))
             try:

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7 as new_id
 
 from .errors import BadRequest
 
-__all__ = ["check_episode_id", "new_id", "unix_seconds"]
+__all__ = ["check_episode_id", "is_workflow_episode", "new_id", "new_workflow_episode_id", "unix_seconds"]
 
 _EARLIEST_S = 1_579_751_960  # 2020-01-23T03:59:20Z
 _WORKFLOW_OFFSET_S = 10_000_000_000  # workflow-evaluation episodes are stamped this far ahead
@@ -18,6 +18,16 @@ def unix_seconds(id_: UUID) -> float:
     """When a UUIDv7 was made, in seconds since the epoch; the workflow-evaluation offset is taken off."""
     seconds = (id_.int >> 80) / 1000
     return seconds - _WORKFLOW_OFFSET_S if seconds >= _WORKFLOW_OFFSET_S else seconds
+
+
+def is_workflow_episode(id_: UUID) -> bool:
+    """Whether an id is that of an episode of a workflow evaluation: a UUIDv7 of the far future."""
+    return id_.version == 7 and (id_.int >> 80) >= _WORKFLOW_OFFSET_S * 1000
+
+
+def new_workflow_episode_id() -> UUID:
+    """A UUIDv7 that is stamped 10^10 seconds ahead, which is what tells such an episode from others."""
+    return UUID(int=new_id().int + (_WORKFLOW_OFFSET_S * 1000 << 80))
 
 
 def check_episode_id(id_: UUID, now: float) -> None:

@@ -131,6 +131,7 @@ class Inference:
             output_schema=self.output_schema.value if self.output_schema else None,
             auxiliary_content=check(auxiliary, None),
             inference_params=_effective(trial.task.attempts, self.request.params),
+            extra_body=trial.task.extra.body,
             processing_time_ms=self.milliseconds(),
             ttft_ms=ttft_ms,
             tags=dict(self.tags),

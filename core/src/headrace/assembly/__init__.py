@@ -27,6 +27,7 @@ from ..recorder import Recorder
 from ..splits import Shares
 from ..telemetry import Telemetry
 from ..transport import Transport
+from ..workflows import Workflows
 from .batches import batch_prices
 from .functions import Functions
 from .models import Models
@@ -135,6 +136,7 @@ class Assembly:
                 key=splits.key,
             ),
             batches=self._batches(recorder, telemetry),
+            workflows=Workflows(functions=self.functions.functions, store=self.store, snapshot_hash=self._config.hash),
             telemetry=telemetry,
             clock=self.parts.clock,
         )

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import __version__
 from ..errors import StoreError
 from ..gateway import Gateway
-from . import anthropic, batch, datasets, native, openai, openapi, platform, responses
+from . import anthropic, batch, datasets, native, openai, openapi, platform, responses, workflows
 from .errors import Edge, keep, native_body
 from .routing import Route, introduce
 
@@ -63,6 +63,7 @@ def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
         *anthropic.routes(gateway, max_body_bytes),
         *batch.routes(gateway, max_body_bytes),
         *datasets.routes(gateway, max_body_bytes),
+        *workflows.routes(gateway, max_body_bytes),
         *platform.routes(gateway, max_body_bytes),
         *Status(gateway).routes(),
         *openapi.routes(),
