@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import anyio
@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from .contracts import Clock, InferenceQuery, Store
 from .errors import BadRequest, NotFound
+from .filters import Level
 from .functions import parse_output
 from .ids import new_id, unix_seconds
 from .recorder import Recorder
@@ -41,10 +42,11 @@ _PATIENCE_S = 1.0
 
 
 class Metric(Struct, frozen=True):
-    """A configured metric: what its values are and what they are about."""
+    """A configured metric: what its values are, what they are about, and which are good (True is the greater one)."""
 
-    type: str
-    level: str
+    type: Literal["boolean", "float"]
+    level: Level
+    optimize: Literal["min", "max"] = "max"
 
 
 class FeedbackRequest(Struct, frozen=True, kw_only=True):

@@ -21,11 +21,13 @@ from .errors import AllVariantsFailed, ConfigError, HeadraceError, NotFound, Pro
 from .exchange import EmbeddingsAnswer, InferenceChunk, InferenceRequest, InferenceResponse
 from .feedback import FeedbackDesk
 from .functions import Function
+from .history import History
 from .inference import Inference, Trial, raw_responses, total, without_bytes
 from .recorder import Recorder
 from .records import ConfigSnapshot, Record
 from .relaying import Relay
 from .relays import RELAY
+from .reports import Reports
 from .tags import canonical
 from .telemetry import Telemetry
 from .types import Chunk, EmbeddingRequest
@@ -60,6 +62,8 @@ class Gateway:
         datasets: Datasets,
         batches: Batches,
         workflows: Workflows,
+        history: History,
+        reports: Reports,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
@@ -72,6 +76,8 @@ class Gateway:
         self.datasets = datasets
         self.batches = batches
         self.workflows = workflows
+        self.history = history
+        self.reports = reports
         self.telemetry = telemetry
         self.snapshot = snapshot
         self._admission = admission

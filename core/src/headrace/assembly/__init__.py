@@ -21,9 +21,11 @@ from ..evaluation import metric_name
 from ..feedback import FeedbackDesk, Metric
 from ..fetching import Fetcher
 from ..gateway import Gateway, snapshot_of
+from ..history import History
 from ..models import Around
 from ..plugins import Registry
 from ..recorder import Recorder
+from ..reports import Reports
 from ..splits import Shares
 from ..telemetry import Telemetry
 from ..transport import Transport
@@ -91,7 +93,7 @@ class Assembly:
         self.parts.problems.check()
         gateway = self._tables.gateway
         splits = self._tables.headrace.splits
-        telemetry, recorder = self._telemetry, self._storing.recorder()
+        telemetry, recorder, metrics = self._telemetry, self._storing.recorder(), self._metrics()
         return Gateway(
             admission=Admission(
                 functions=self.functions.functions,
@@ -119,7 +121,7 @@ class Assembly:
             store=self.store,
             recorder=recorder,
             feedback=FeedbackDesk(
-                metrics=self._metrics(),
+                metrics=metrics,
                 store=self.store,
                 recorder=recorder,
                 telemetry=telemetry,
@@ -136,6 +138,10 @@ class Assembly:
                 key=splits.key,
             ),
             batches=self._batches(recorder, telemetry),
+            history=History(metrics=metrics, store=self.store, recorder=recorder),
+            reports=Reports(
+                functions=self.functions.functions, metrics=metrics, store=self.store, clock=self.parts.clock
+            ),
             workflows=Workflows(functions=self.functions.functions, store=self.store, snapshot_hash=self._config.hash),
             telemetry=telemetry,
             clock=self.parts.clock,
@@ -179,14 +185,17 @@ class Assembly:
 
     def _metrics(self) -> dict[str, Metric]:
         """The configured metrics, and one for each evaluator's scores (config spec 17)."""
-        metrics = {name: Metric(table.type, table.level) for name, table in self._tables.metrics.items()}
+        tables = self._tables.metrics
+        metrics = {name: Metric(table.type, table.level, table.optimize) for name, table in tables.items()}
         for function, table in self._tables.functions.items():
             for name, evaluator in table.evaluators.items():
-                metrics[metric_name(function, name)] = Metric(self._score(function, name, evaluator), "inference")
+                score = self._score(function, name, evaluator)
+                metrics[metric_name(function, name)] = Metric(score, "inference", evaluator.get("optimize", "max"))
         for evaluation, legacy in self._tables.evaluations.items():
             for name, evaluator in legacy.evaluators.items():
                 metric = f"tensorzero::evaluation_name::{evaluation}::evaluator_name::{name}"
-                metrics[metric] = Metric(evaluator.get("output_type", "boolean"), "inference")
+                score = evaluator.get("output_type", "boolean")
+                metrics[metric] = Metric(score, "inference", evaluator.get("optimize", "max"))
         return metrics
 
     def _score(self, function: str, name: str, table: Mapping[str, Any]) -> Literal["boolean", "float"]:

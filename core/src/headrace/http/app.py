@@ -15,7 +15,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import __version__
 from ..errors import StoreError
 from ..gateway import Gateway
-from . import anthropic, batch, datasets, native, openai, openapi, platform, responses, workflows
+from . import (
+    anthropic,
+    batch,
+    datasets,
+    episodes,
+    feedback_rows,
+    inferences,
+    lookups,
+    native,
+    openai,
+    openapi,
+    platform,
+    reports,
+    responses,
+    snapshots,
+    workflows,
+)
 from .errors import Edge, keep, native_body
 from .routing import Route, introduce
 
@@ -63,6 +79,12 @@ def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
         *anthropic.routes(gateway, max_body_bytes),
         *batch.routes(gateway, max_body_bytes),
         *datasets.routes(gateway, max_body_bytes),
+        *inferences.routes(gateway, max_body_bytes),
+        *episodes.routes(gateway, max_body_bytes),
+        *reports.routes(gateway, max_body_bytes),  # before what `timeseries` could be a target of
+        *feedback_rows.routes(gateway, max_body_bytes),
+        *lookups.routes(gateway, max_body_bytes),
+        *snapshots.routes(gateway, max_body_bytes),
         *workflows.routes(gateway, max_body_bytes),
         *platform.routes(gateway, max_body_bytes),
         *Status(gateway).routes(),
