@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 import tensorzero as tz
 from clients import SENTENCE, TOML, WEATHER, Call, Gateway, calling, eventually, serving
-from tensorzero.generated_types import (
-    CreateDatapointsFromInferenceRequestParamsInferenceQuery,
-    UpdateChatDatapointRequest,
-)
+from tensorzero.generated_types import CreateDatapointsFromInferenceRequestParamsInferenceQuery
 from tensorzero.util import uuid7
 
 HI: Any = {"messages": [{"role": "user", "content": "hi"}]}
@@ -221,16 +218,6 @@ def test_a_path_in_the_address_is_kept(tmp_path_factory: pytest.TempPathFactory)
 
 # A method leaves this list when its route comes, and gets a test above.
 LATER: dict[str, dict[str, Any]] = {
-    "create_datapoints": {
-        "dataset_name": "d",
-        "requests": [tz.CreateDatapointRequestChat(function_name="chat", input=tz.Input(messages=[]))],
-    },
-    "update_datapoints": {"dataset_name": "d", "requests": [UpdateChatDatapointRequest(id=ID)]},
-    "update_datapoints_metadata": {"dataset_name": "d", "requests": [tz.UpdateDatapointMetadataRequest(id=ID)]},
-    "delete_datapoints": {"dataset_name": "d", "ids": [ID]},
-    "delete_dataset": {"dataset_name": "d"},
-    "get_inferences": {"ids": [ID]},
-    "list_inferences": {"request": tz.ListInferencesRequest()},
     "workflow_evaluation_run": {"variants": {"chat": "plain"}},
     "workflow_evaluation_run_episode": {"run_id": ID},
     "experimental_launch_optimization_workflow": {

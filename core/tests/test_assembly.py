@@ -60,7 +60,7 @@ def problems(toml: str, registry: Registry) -> list[str]:
             '[gateway.observability]\nbackend = "nope"',
             'gateway.observability.backend = "nope" is not an installed type',
         ),
-        ("[nope]\nx = 1", "nope: unknown table (stores installed: memory, sqlite)"),
+        ("[nope]\nx = 1", "nope: unknown table (stores installed: "),
         ("[sqlite]\nnope = 1", "sqlite.nope: unknown key"),
         (
             FUNCTION + '[functions.f.variants.v]\ntype = "buggy"\nat_build = true',

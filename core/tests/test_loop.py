@@ -78,7 +78,7 @@ async def fill(host: Any, count: int = 40, label: str = "x") -> list[UUID]:
             FeedbackRequest(metric_name="demonstration", value=value, inference_id=response.inference_id)
         )
     query = InferenceQuery(function_name="f", limit=None)
-    made: list[UUID] = await host.gateway.datasets.from_inferences("d", query, "demonstration")
+    made: list[UUID] = (await host.gateway.datasets.from_inferences("d", query, "demonstration")).ids
     return made
 
 
@@ -117,7 +117,7 @@ async def test_inferences_without_a_demonstration_are_left_out(opened: Any) -> N
     async with opened(TOML) as host:
         await host.gateway.infer(ask("bare"))
         made = await host.gateway.datasets.from_inferences("d", InferenceQuery(limit=None), "demonstration")
-    assert made == []
+    assert made.ids == []
 
 
 async def test_an_unknown_inference_stops_the_whole_request(opened: Any) -> None:
@@ -151,7 +151,7 @@ async def test_a_text_keeps_its_split_in_every_dataset_it_comes_into(opened: Any
         await fill(host, 20)
         again = await host.gateway.datasets.from_inferences("other", InferenceQuery(limit=None))
         first = {point.content_key: point.split for point in await points(host)}
-        query = DatapointQuery(ids=tuple(again), limit=None)
+        query = DatapointQuery(ids=tuple(again.ids), limit=None)
         assert {p.content_key: p.split for p in await host.gateway.datasets.find(query)} == first
 
 

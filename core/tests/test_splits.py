@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from headrace.media import File, StoragePath
 from headrace.splits import SPLITS, Item, Known, Place, Shares, assign, content_key, split_of
 from headrace.types import (
     Input,
@@ -234,3 +235,19 @@ def test_a_long_chain_is_one_group() -> None:
     items = [Item(f"{n:05}", episode(n // 2)) for n in range(3_000)]
     items += [Item(f"{n:05}", episode((n + 1) // 2 + 10_000)) for n in range(3_000)]
     assert {place.group for place in assign(items, [], SHARES, "key")} == {"00000"}
+
+
+def test_the_same_question_about_another_file_has_another_key() -> None:
+    def about(path: str) -> Input:
+        return said("what is this?", File(mime_type="image/png", storage_path=StoragePath({"type": "s3"}, path)))
+
+    assert content_key(about("observability/files/a.png")) == content_key(about("observability/files/a.png"))
+    assert content_key(about("observability/files/a.png")) != content_key(about("observability/files/b.png"))
+
+
+def test_near_copies_form_one_group_with_what_is_stored() -> None:
+    place = Place("stored", "test")
+    items = [Item("a", near=("stored",)), Item("b", near=("a",)), Item("c")]
+    found = assign(items, [Known("stored", None, place)], SHARES, "")
+    assert found[:2] == [place, place]
+    assert found[2].group == "c"

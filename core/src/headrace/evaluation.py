@@ -18,6 +18,7 @@ from .errors import ConfigError, HeadraceError
 from .exchange import InferenceRequest, InferenceResponse
 from .feedback import FeedbackRequest
 from .gateway import Gateway
+from .holdout import Reader
 from .ids import new_id
 from .records import Datapoint, EvaluationRun
 from .statistics import Estimate, PairedDifference, mean, paired, proportion
@@ -91,14 +92,23 @@ def compare(before: Evaluation, after: Evaluation, evaluator_name: str) -> Paire
 
 
 async def choose(
-    gateway: Gateway, *, dataset_name: str, function_name: str, split: Split, at_most: int | None, seed: int
+    gateway: Gateway,
+    *,
+    dataset_name: str,
+    function_name: str,
+    split: Split,
+    at_most: int | None,
+    seed: int,
+    evaluation_name: str | None = None,
 ) -> list[Datapoint]:
     """The datapoints to judge on, in the order of their ids; ``at_most`` takes a random sample of them.
 
-    Raise ConfigError if there are none.
+    That test data was read for this is written down, under the evaluation's name or else the function's, with as many
+    as there are. Raise ConfigError if there are none.
     """
     query = DatapointQuery(dataset_name=dataset_name, function_name=function_name, splits=(split,), limit=None)
-    found = sorted(await gateway.datasets.find(query), key=lambda datapoint: datapoint.id)
+    reader = Reader(f"evaluation:{evaluation_name or function_name}", "evaluation")
+    found = sorted(await gateway.datasets.find(query, reader), key=lambda datapoint: datapoint.id)
     if not found:
         raise ConfigError(f"dataset {dataset_name!r} has no datapoints of {function_name!r} in split {split!r}")
     if at_most is not None and at_most < len(found):

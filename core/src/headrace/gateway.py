@@ -28,9 +28,10 @@ from .records import ConfigSnapshot, Record
 from .relaying import Relay
 from .relays import RELAY
 from .reports import Reports
+from .retention import Retention
 from .tags import canonical
 from .telemetry import Telemetry
-from .types import Chunk, EmbeddingRequest
+from .types import Chunk, EmbeddingRequest, Tool
 from .workflows import Workflows
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Gateway:
         *,
         admission: Admission,
         functions: Mapping[str, Function],
+        tools: Mapping[str, Tool],
         models: Sequence[str],
         embedding_model: Callable[[str], EmbeddingModel],
         embedding_models: Sequence[str],
@@ -58,6 +60,7 @@ class Gateway:
         resources: Sequence[AbstractAsyncContextManager[object]],
         store: Store | None,
         recorder: Recorder | None,
+        retention: Retention | None,
         feedback: FeedbackDesk,
         datasets: Datasets,
         batches: Batches,
@@ -68,6 +71,7 @@ class Gateway:
         clock: Clock,
     ) -> None:
         self.functions = functions
+        self.tools = tools
         self.models = models
         self.embedding_models = embedding_models
         self.store = store
@@ -84,6 +88,7 @@ class Gateway:
         self._embedding_model = embedding_model
         self._resources = resources
         self._recorder = recorder
+        self._retention = retention
         self._clock = clock
         self._open = AsyncExitStack()
         self._background: anyio.abc.TaskGroup | None = None
@@ -99,12 +104,21 @@ class Gateway:
                 stack.push_async_callback(self._recorder.stop)
                 self.snapshot = await self._known(self.snapshot)
                 await self._recorder.put([self.snapshot])
+            if self._retention is not None:
+                tasks = await stack.enter_async_context(anyio.create_task_group())
+                stack.callback(tasks.cancel_scope.cancel)
+                tasks.start_soon(self._retention.run)
             self._background = await stack.enter_async_context(anyio.create_task_group())
             self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
+
+    @property
+    def keeps_records(self) -> bool:
+        """Whether records reach the store; False while they wait on the disk, or are dropped."""
+        return self._recorder is None or self._recorder.is_well
 
     async def _known(self, snapshot: ConfigSnapshot) -> ConfigSnapshot:
         """The snapshot with what the store knows of an earlier start: when it was first seen, and its tags."""

@@ -23,7 +23,8 @@ class InferenceQuery(Struct, frozen=True, kw_only=True):
     ``after`` are exclusive cursors on the id: at most one is set, and then ``order_by`` is empty and ``offset`` 0;
     with ``after`` it is the page nearest to the cursor, newest first all the same. ``limit`` None is all of them.
     ``search`` is a text that occurs in the JSON of input or output, as it would stand inside a JSON string there;
-    upper and lower case (as ``str.lower`` makes it) do not differ.
+    upper and lower case (as ``str.lower`` makes it) do not differ. An empty one is no condition; by none is a row found
+    whose payload has expired.
     """
 
     ids: tuple[UUID, ...] | None = None
@@ -175,7 +176,8 @@ class LatencyQuery(Struct, frozen=True, kw_only=True):
 class LatencySummary(Struct, frozen=True, kw_only=True):
     """Milliseconds at the quantiles asked for, or () where no value is known: the whole and the first token.
 
-    ``name`` and ``owner`` as in ``UsageSum``; ``total`` is ``processing_time_ms`` or ``response_time_ms``.
+    ``name`` and ``owner`` as in ``UsageSum``; ``total`` is ``processing_time_ms`` or ``response_time_ms``. ``count`` is
+    of all rows of the group, also those without a known latency.
     """
 
     owner: str

@@ -21,8 +21,8 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
     """One call of a function. ``variant_probability`` is in (0, 1]: what honest off-policy estimates divide by.
 
     After a fallback it is the probability, over episodes, of the whole sequence of draws that led here, given
-    that the variants drawn before failed. A pinned variant has 1. ``input`` and ``output`` are None once their
-    retention has ended.
+    that the variants drawn before failed. A pinned variant has 1; where nobody wrote it down, as in imported rows, it
+    is None. ``input`` and ``output`` are None once their retention has ended.
     """
 
     id: UUID
@@ -32,7 +32,7 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
     episode_id: UUID
     input: Input | None
     output: tuple[ContentBlock, ...] | JsonOutput | None
-    variant_probability: float
+    variant_probability: float | None
     snapshot_hash: str
     tools: ToolConfig | None = None
     output_schema: Any = None

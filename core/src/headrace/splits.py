@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct, json
 
+from .media import File
 from .types import Input, InputBlock, RawText, Split, Template, Text, Thought, ToolCall, ToolResult
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -31,10 +32,11 @@ class Shares(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True):
-    """A datapoint to be, as far as its split is concerned."""
+    """A datapoint to be, as far as its split is concerned. ``near`` are content keys of what it is a near copy of."""
 
     content_key: str
     episode_id: UUID | None = None
+    near: tuple[str, ...] = ()
 
 
 class Place(Struct, frozen=True):
@@ -59,8 +61,8 @@ def content_key(input_: Input) -> str:
     control characters count as one space. Digits and symbols stay; the random ids of tool calls do not. The output
     does not count: the same question with another answer must not be learnt from in one split and judged in another.
     """
-    turns = [("system", _text(_words(input_.system)))]
-    turns += [(message.role, _text(_block_words(message.content))) for message in input_.messages]
+    turns = [("system", normalised(words_of(input_.system)))]
+    turns += [(message.role, normalised(words_of(message.content))) for message in input_.messages]
     return blake2b(json.encode(turns), digest_size=16).hexdigest()
 
 
@@ -81,14 +83,16 @@ def split_of(group: str, shares: Shares, key: str) -> Split:
 def assign(items: Sequence[Item], known: Iterable[Known], shares: Shares, key: str) -> list[Place]:
     """The place of every item, in order. The outcome does not depend on the order of ``items`` or ``known``.
 
-    Items that share a content key or an episode, directly or through other items, form one group. A group that
-    shares one with a stored datapoint goes to its place; one that could go to several goes where the least is learnt
-    from it: test before validation before train. ``known`` has to hold every stored datapoint of the dataset that
-    shares a content key or an episode with an item.
+    Items that share a content key or an episode, or are near copies, directly or through other items, form one group.
+    A group that is so tied to a stored datapoint goes to its place; one that could go to several goes where the least
+    is learnt from it: test before validation before train. ``known`` has to hold every stored datapoint that shares a
+    content key or an episode with an item, or is a near copy of one.
     """
     links = _Links()
     for item in items:
         links.join(item.content_key, item.episode_id)
+        for near in item.near:
+            links.join(item.content_key, near)
     places: dict[_Node, Place] = {}
     for each in known:
         # The datapoint that gave its group the name may be retired; its near copies still belong there.
@@ -134,9 +138,20 @@ class _Links:
             self._parent[self.root(one)] = self.root(other)
 
 
-def _text(words: Iterable[str]) -> str:
+def normalised(words: Iterable[str]) -> str:
+    """The text of these words, in which near copies are equal: see ``content_key``."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(words)).casefold())
     return " ".join("".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in folded).split())
+
+
+def words_of(content: str | dict[str, Any] | Sequence[InputBlock] | None) -> Iterator[str]:
+    """All text of a message's blocks, or of a system prompt; the members of an object in the order of their keys."""
+    return _words(content) if content is None or isinstance(content, (str, dict)) else _block_words(content)
+
+
+def file_key(file: File) -> str:
+    """What tells a file from others: its path, which is made of its bytes, or else where it is, or the bytes."""
+    return file.storage_path.path if file.storage_path is not None else file.source_url or file.data or ""
 
 
 def _block_words(blocks: Iterable[InputBlock]) -> Iterator[str]:
@@ -150,6 +165,8 @@ def _block_words(blocks: Iterable[InputBlock]) -> Iterator[str]:
                 yield from (name, text)
             case Thought(text=thought):
                 yield thought or ""
+            case File():
+                yield file_key(block)
             case unknown:
                 yield from _words(unknown.data)
 

@@ -158,7 +158,10 @@ class Store(Protocol):
         """
 
     async def expire(self, what: Expiring, before: datetime) -> int:
-        """End what is older than ``before``; says how many rows that concerned."""
+        """End what is older than ``before`` by the instant of its id (of the cache: when it was kept).
+
+        Says how many rows that changed, so that a second time none does. ``feedback`` includes ``HumanFeedback``.
+        """
 
     async def ping(self) -> None:
         """Return if the store answers; raise StoreError otherwise."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _HELP = {
@@ -15,6 +15,12 @@ _HELP = {
     "tensorzero_input_tokens": "Input tokens consumed by TensorZero inferences",
     "tensorzero_output_tokens": "Output tokens consumed by TensorZero inferences",
     "headrace_records_dropped": "Records that could not be kept after every retry",
+}
+
+# What somebody else counts: a total that only grows, or how many there are just now.
+_WATCHED: dict[str, tuple[type[CounterMetricFamily | GaugeMetricFamily], str]] = {
+    "headrace_records_spilled": (CounterMetricFamily, "Records that went to the local disk while the store was away"),
+    "headrace_records_waiting": (GaugeMetricFamily, "Records that are not in the store yet"),
 }
 
 Labels = tuple[tuple[str, str], ...]
@@ -29,6 +35,7 @@ class Telemetry(Collector):
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in _HELP}
+        self._watched: dict[str, Callable[[], int]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -67,6 +74,10 @@ class Telemetry(Collector):
         """Count records lost."""
         self._counts["headrace_records_dropped"][()] += records
 
+    def watch(self, name: str, count: Callable[[], int]) -> None:
+        """Ask for one of ``_WATCHED`` whenever somebody reads the page."""
+        self._watched[name] = count
+
     def collect(self) -> Iterator[Metric]:
         """The families that have a sample."""
         for name, counts in self._counts.items():
@@ -75,6 +86,9 @@ class Telemetry(Collector):
                 for labels, value in counts.items():
                     family.add_sample(f"{name}_total", dict(labels), value)
                 yield family
+        for name, count in self._watched.items():
+            kind, text = _WATCHED[name]
+            yield kind(name, text, value=count())
 
     def page(self) -> bytes:
         """The text of ``GET /metrics``."""

@@ -106,6 +106,7 @@ class Assembly:
                 clock=self.parts.clock,
             ),
             functions=self.functions.functions,
+            tools=self.functions.tools,
             models=list(self.models.models),
             embedding_model=self.models.embedding_model,
             embedding_models=list(self.models.embedding_models),
@@ -120,6 +121,7 @@ class Assembly:
             resources=self.parts.resources,
             store=self.store,
             recorder=recorder,
+            retention=self._storing.retention(),
             feedback=FeedbackDesk(
                 metrics=metrics,
                 store=self.store,

@@ -12,6 +12,8 @@ from ..cache import AnswerCache
 from ..config import Tables, environment
 from ..contracts import Cache, Store
 from ..recorder import CAPACITY, Recorder
+from ..retention import Retention
+from ..spill import Spill
 from ..telemetry import Telemetry
 from .parts import Parts
 
@@ -42,6 +44,7 @@ class Storing:
         self._check_tables()
         self.backend = self._backend()
         self._table = self._table_of(self.backend)
+        self._is_lent = store is not None
         self.store = store or self._store()
 
     def _check_tables(self) -> None:
@@ -128,20 +131,40 @@ class Storing:
         """What hands records over to the store, in the way that is configured; None where there is no store."""
         if self.store is None:
             return None
-        observability = self._tables.gateway.observability
+        observability, records = self._tables.gateway.observability, self._tables.headrace.records
+        gathered: dict[str, Any] = {"wait": not observability.async_writes}
         writes = observability.batch_writes
-        if writes is None or not writes.enabled:
-            return Recorder(self.store, wait=not observability.async_writes, on_drop=self._telemetry.dropped)
-        max_rows = writes.max_rows_postgres if self.backend == "postgres" else None
-        return Recorder(
+        if writes is not None and writes.enabled:
+            max_rows = writes.max_rows_postgres if self.backend == "postgres" else None
+            gathered = {
+                "max_rows": max_rows or writes.max_rows,
+                "interval_s": writes.flush_interval_ms / 1000,
+                "capacity": writes.write_queue_capacity or CAPACITY,
+            }
+        recorder = Recorder(
             self.store,
-            max_rows=max_rows or writes.max_rows,
-            interval_s=writes.flush_interval_ms / 1000,
-            capacity=writes.write_queue_capacity or CAPACITY,
             on_drop=self._telemetry.dropped,
+            spill=self._spill(),
+            spill_after_s=records.spill_after_s,
+            when_full=records.when_full,
+            **gathered,
         )
+        self._telemetry.watch("headrace_records_waiting", lambda: recorder.waiting)
+        self._telemetry.watch("headrace_records_spilled", lambda: recorder.spilled_total)
+        return recorder
 
-    def _spill_folder(self) -> Path:
-        """Apart for each database, so that nothing is replayed into another one."""
-        what = repr(sorted((key, str(value)) for key, value in self._table.items() if key in ("type", "url", "path")))
-        return Path(f"{self.backend}-{hashlib.blake2b(what.encode(), digest_size=6).hexdigest()}")
+    def retention(self) -> Retention | None:
+        """What ends old rows; None where nothing is to end."""
+        days = self._tables.headrace.retention.days(self._tables.postgres if self.backend == "postgres" else None)
+        return Retention(self.store, self._parts.clock, days) if days and self.store is not None else None
+
+    def _spill(self) -> Spill | None:
+        """A folder for each database, so that nothing is replayed into another one; none for what is never away."""
+        records = self._tables.headrace.records
+        if not records.spill_path or self._is_lent or self.backend == "memory":
+            return None
+        address = repr(
+            sorted((key, str(value)) for key, value in self._table.items() if key in ("type", "url", "path"))
+        )
+        name = f"{self.backend}-{hashlib.blake2b(address.encode(), digest_size=6).hexdigest()}"
+        return Spill(Path(records.spill_path) / name, max_bytes=records.spill_max_bytes)

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "validate": "Check a configuration and stop.",
     "plugins": "See what is installed, and why something is not loaded.",
     "models": "Pull and list local model weights.",
+    "store": "Look after the store: schema, copies, moves, retention.",
     "evaluate": "Score variants on a dataset.",
     "optimize": "Make a better variant from data.",
 }

@@ -82,7 +82,15 @@ from .provider_types import (
     TogetherTypeTable,
 )
 from .rate_limiting import Limit, RateLimitingTable, Rule, Scope
-from .stores import AutopilotTable, ClickhouseTable, FilesTable, HeadraceTable, PostgresTable, SplitsTable
+from .stores import (
+    AutopilotTable,
+    ClickhouseTable,
+    FilesTable,
+    HeadraceTable,
+    PostgresTable,
+    RetentionTable,
+    SplitsTable,
+)
 from .tables import Tables
 
 __all__ = [
@@ -142,6 +150,7 @@ __all__ = [
     "RateLimitingTable",
     "RegexTable",
     "RelayTable",
+    "RetentionTable",
     "Rule",
     "SchedulerTable",
     "SchemaTable",

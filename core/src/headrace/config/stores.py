@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, PositiveInt, model_validator
 
+from ..queries import Expiring
 from .base import U32, LaxTable, Table
 
 
@@ -74,8 +75,33 @@ class RecordsTable(Table):
 
     when_full: Literal["wait", "drop"] = "wait"
     spill_path: str = "headrace-spill"
-    spill_after_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    spill_after_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     spill_max_bytes: PositiveInt = 1024**3
+
+
+class RetentionTable(Table):
+    """``[headrace.retention]``: the days after which what is stored ends; without any it never does."""
+
+    data_days: PositiveInt | None = None
+    inferences_days: PositiveInt | None = None
+    model_inferences_days: PositiveInt | None = None
+    feedback_days: PositiveInt | None = None
+    batches_days: PositiveInt | None = None
+    cache_days: PositiveInt | None = None
+
+    def days(self, postgres: PostgresTable | None = None) -> dict[Expiring, int]:
+        """What ends and when, where it is set. ``postgres``, if records are there, says the rest in other words."""
+        rows = postgres.inference_metadata_retention_days if postgres is not None else None
+        data = postgres.inference_data_retention_days if postgres is not None else None
+        days: dict[Expiring, int | None] = {
+            "data": self.data_days or data,
+            "inferences": self.inferences_days or rows,
+            "model_inferences": self.model_inferences_days or rows,
+            "feedback": self.feedback_days,
+            "batches": self.batches_days or rows,
+            "cache": self.cache_days,
+        }
+        return {what: limit for what, limit in days.items() if limit is not None}
 
 
 class HeadraceTable(Table):
@@ -84,5 +110,6 @@ class HeadraceTable(Table):
     splits: SplitsTable = SplitsTable()
     files: FilesTable = FilesTable()
     records: RecordsTable = RecordsTable()
+    retention: RetentionTable = RetentionTable()
     transport: dict[str, Any] | None = None
     max_body_bytes: PositiveInt = 100 * 1024 * 1024

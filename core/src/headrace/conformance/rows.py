@@ -1,10 +1,8 @@
-"""Sample records, one full and one bare of every kind, whose ids sort by the number they were made from."""
+"""Makes records of every kind, bare but for what a test says; their ids sort by the number they were made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +10,7 @@ from msgspec import structs
 
 from ..media import File, StoragePath
 from ..records import (
+    ApiKey,
     BooleanFeedback,
     CommentFeedback,
     ConfigSnapshot,
@@ -20,17 +19,17 @@ from ..records import (
     EvaluationRun,
     Example,
     FloatFeedback,
+    HoldoutAccess,
+    HumanFeedback,
     InferenceRecord,
     ModelInferenceRecord,
-    Record,
+    WorkflowEpisode,
+    WorkflowRun,
 )
 from ..types import (
     CheckedToolCall,
     Input,
     InputMessage,
-    JsonOutput,
-    Message,
-    Params,
     RawText,
     Specific,
     Template,
@@ -133,14 +132,14 @@ def model_inference(n: int, inference_id: UUID, **changes: Any) -> ModelInferenc
     return structs.replace(record, **changes)
 
 
-def boolean(n: int, target_id: UUID, *, value: bool = True) -> BooleanFeedback:
+def boolean(n: int, target_id: UUID, *, value: bool = True, metric_name: str = "good") -> BooleanFeedback:
     """A yes or no."""
-    return BooleanFeedback(id=uid(n), target_id=target_id, metric_name="good", value=value, snapshot_hash=SNAPSHOT)
+    return BooleanFeedback(id=uid(n), target_id=target_id, metric_name=metric_name, value=value, snapshot_hash=SNAPSHOT)
 
 
-def number(n: int, target_id: UUID, value: float) -> FloatFeedback:
+def number(n: int, target_id: UUID, value: float, *, metric_name: str = "stars") -> FloatFeedback:
     """A number."""
-    return FloatFeedback(id=uid(n), target_id=target_id, metric_name="stars", value=value, snapshot_hash=SNAPSHOT)
+    return FloatFeedback(id=uid(n), target_id=target_id, metric_name=metric_name, value=value, snapshot_hash=SNAPSHOT)
 
 
 def comment(n: int, target_id: UUID, value: str) -> CommentFeedback:
@@ -200,107 +199,32 @@ def evaluation_run(n: int) -> EvaluationRun:
     )
 
 
-# Every kind that a contract's method reads back, with all fields said and with none that has a default.
-EVERY: Mapping[str, Record] = {
-    "inference": inference(1),
-    "inference-full": inference(
-        1,
-        function_name=TEXT,
-        variant_name=TEXT,
-        episode_id=uid(0),
-        input=INPUT,
-        output=CHAT,
-        variant_probability=0.1,
-        tools=TOOLS,
-        auxiliary_content=CHAT,
-        inference_params=Params(temperature=0.1, seed=2**53 + 1, stop_sequences=("\n", TEXT), json_mode="tool"),
-        processing_time_ms=2**40,
-        ttft_ms=0,
-        tags={TEXT: TEXT, "": ""},
-    ),
-    "inference-files": inference(1, input=Input((InputMessage("user", FILES),))),
-    "inference-json": inference(
-        1, function_type="json", output=JsonOutput('{"a":1}', {"a": 1}), output_schema=SCHEMA, tags={"a": "b"}
-    ),
-    "inference-json-no-schema-match": inference(1, function_type="json", output=JsonOutput("{", None)),
-    "inference-json-no-answer": inference(1, function_type="json", output=JsonOutput(None), output_schema={}),
-    "inference-json-false": inference(1, function_type="json", output=JsonOutput("false", False)),
-    "model-inference": model_inference(2, uid(1)),
-    "model-inference-full": model_inference(
-        2,
-        uid(1),
-        raw_request='{"a": 1}',
-        raw_response=TEXT * 1000,
-        system="",
-        input_messages=(Message("user", (Text(TEXT), ToolResult("1", "find", TEXT), *FILES)), Message("assistant", ())),
-        output=CHAT,
-        finish_reason="tool_call",
-        input_tokens=2**31,
-        output_tokens=0,
-        provider_cache_read_input_tokens=1,
-        provider_cache_write_input_tokens=2,
-        cost=Decimal("0.000000001"),
-        response_time_ms=3,
-        ttft_ms=4,
-        cached=True,
-        error=TEXT,
-    ),
-    "model-inference-files": model_inference(2, uid(1), input_messages=(Message("user", FILES),)),
-    "model-inference-dear": model_inference(2, uid(1), cost=Decimal("123456789.123456789")),
-    "boolean": structs.replace(boolean(3, uid(1), value=False), tags={"a": TEXT}),
-    "float": structs.replace(number(4, uid(1), 0.1), tags={TEXT: "a"}),
-    "float-whole": number(4, uid(1), -1e300),
-    "comment": structs.replace(comment(5, uid(1), TEXT), target_type="episode", tags={"a": "b"}),
-    "demonstration": structs.replace(demonstration(6, uid(1), ""), value=CHAT, tags={"a": "b"}),
-    "demonstration-json": structs.replace(demonstration(6, uid(1), ""), value=JsonOutput("[1]", [1])),
-    "datapoint": datapoint(7),
-    "datapoint-full": datapoint(
-        7,
-        dataset_name=TEXT,
-        function_name=TEXT,
-        input=INPUT,
-        split="validation",
-        output=CHAT,
-        episode_id=uid(0),
-        tools=TOOLS,
-        tags={TEXT: TEXT},
-        is_custom=True,
-        source_inference_id=uid(1),
-        name=TEXT,
-        staled_at=at(0.000001),
-    ),
-    "datapoint-json": datapoint(
-        7,
-        function_type="json",
-        output=JsonOutput("null", None),
-        output_schema=SCHEMA,
-        updated_at=datetime(1970, 1, 1, tzinfo=UTC),
-    ),
-    "example": example(8, (0.5, -0.25, 3.0), input=TEXT, output=TEXT),
-    "snapshot": snapshot(hash=TEXT),
-}
+def human_feedback(n: int, datapoint_id: UUID, **changes: Any) -> HumanFeedback:
+    """A judgement of the output ``[]``."""
+    record = HumanFeedback(id=uid(n), metric_name="good", datapoint_id=datapoint_id, output="[]", value=True)
+    return structs.replace(record, **changes)
 
-# Names and texts that come back as they were, or are refused whole.
-HOSTILE = {
-    "a statement": "'); DROP TABLE inference; --",
-    "quotes": "\"'`[]\\",
-    "json path": '$."a".b[0]',
-    "format": "%s {0} ${x} :id ?1 @id",
-    "NUL": "a\x00b",
-    "only NUL": "\x00",
-    "control characters": "".join(map(chr, range(1, 32))),
-    "beyond the basic plane": "\U0010ffff\U0001f468\u200d\U0001f469",
-    "not a character": "\uffff\ufdd0",
-    "long": "x" * 1_000_000,
-}
 
-# Records that no store can write, however often it is asked.
-UNWRITABLE = {
-    "a lone surrogate": comment(2, uid(1), "\ud800"),
-    "a lone surrogate inside": inference(2, output=(Text("\udfff"),)),
-    "a lone surrogate in a name": inference(2, function_name="\ud800"),
-    "a lone surrogate in a tag": inference(2, tags={"\ud800": ""}),
-    "not a number": number(2, uid(1), float("nan")),
-    "infinity": number(2, uid(1), float("inf")),
-    "not a direction": example(2, (float("nan"), 1.0)),
-}
+def holdout_access(n: int, **changes: Any) -> HoldoutAccess:
+    """Somebody has read one datapoint."""
+    record = HoldoutAccess(
+        id=uid(n), dataset_name="d", reader="me", purpose="to see", datapoint_count=1, snapshot_hash=SNAPSHOT
+    )
+    return structs.replace(record, **changes)
+
+
+def workflow_run(n: int, **changes: Any) -> WorkflowRun:
+    """A run that pins nothing."""
+    return structs.replace(WorkflowRun(id=uid(n), variant_pins={}, snapshot_hash=SNAPSHOT), **changes)
+
+
+def workflow_episode(n: int, **changes: Any) -> WorkflowEpisode:
+    """An episode of the run 1."""
+    record = WorkflowEpisode(id=uid(n), run_id=uid(1), variant_pins={}, snapshot_hash=SNAPSHOT)
+    return structs.replace(record, **changes)
+
+
+def api_key(n: int, **changes: Any) -> ApiKey:
+    """A key that stands."""
+    record = ApiKey(id=uid(n), public_id=f"key{n:09}", hash="0" * 64, created_at=START, updated_at=START)
+    return structs.replace(record, **changes)

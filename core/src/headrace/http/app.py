@@ -111,14 +111,18 @@ class Status:
         return _json({"status": "ok", "version": __version__, "config_hash": self._gateway.snapshot.hash})
 
     async def health(self, request: Request) -> Response:
-        """``GET /health``: 503 if the store does not answer. Dependencies that are not configured count as ok."""
+        """``GET /health``: 503 if the store does not answer. Dependencies that are not configured count as ok.
+
+        ``records`` is "error" while records wait on the disk or are dropped; requests are answered all the same.
+        """
         parts = dict.fromkeys(("gateway", "clickhouse", "postgres", "valkey", "valkey_cache", "store"), "ok")
         if self._gateway.store is not None:
             try:
                 await self._gateway.store.ping()
             except StoreError:
                 parts["store"] = "error"
-        return _json(parts, 200 if "error" not in parts.values() else 503)
+        status = 200 if "error" not in parts.values() else 503
+        return _json({**parts, "records": "ok" if self._gateway.keeps_records else "error"}, status)
 
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``: Prometheus text."""

@@ -13,9 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import __version__
+from . import openapi_datasets, openapi_history, openapi_operations, openapi_reports
 from .errors import native_body
-from .openapi_operations import OPERATIONS, Operation, when
+from .openapi_operations import Operation, when
 from .routing import Route
+
+OPERATIONS = (
+    *openapi_operations.OPERATIONS,
+    *openapi_datasets.OPERATIONS,
+    *openapi_history.OPERATIONS,
+    *openapi_reports.OPERATIONS,
+)
 
 _ABOUT = """\
 Bodies are JSON in UTF-8 whatever `Content-Type` says, perhaps compressed (`Content-Encoding`: gzip, deflate, br, zstd).

@@ -270,3 +270,4 @@ class HealthAnswer(Struct):
     valkey: Literal["ok", "error"]
     valkey_cache: Literal["ok", "error"]
     store: Literal["ok", "error"]
+    records: Literal["ok", "error"]

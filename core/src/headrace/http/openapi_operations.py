@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from . import anthropic_bodies, batch_bodies, bodies, datasets, openai_bodies, openai_embeddings, responses_bodies
+from . import anthropic_bodies, batch_bodies, bodies, openai_bodies, openai_embeddings, responses_bodies
 from . import openapi_answers as told
 
-_U32 = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
-_TEXT = {"type": "string"}
-_UUID = {"type": "string", "format": "uuid"}
+U32 = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+TEXT = {"type": "string"}
+UUID_TEXT = {"type": "string", "format": "uuid"}
 
 # What can go wrong with a call of a model, of a function without one, and of a store.
 _CALL = (400, 404, 408, 429, 500, 501, 502, 503)
 _BATCH = (400, 404, 500, 501, 502, 503)
-_STORE = (400, 404, 500, 501, 503)
+STORE = (400, 404, 500, 501, 503)
 _WHEN = {
     400: "The request cannot be served as it stands.",
     404: "A name or id in the request does not exist.",
@@ -55,7 +55,7 @@ class Operation:
     @property
     def refuses_parameters(self) -> bool:
         """Whether a parameter that cannot be read is told in plain text."""
-        return bool(self.required) or any(schema != _TEXT for schema in self.parameters.values())
+        return bool(self.required) or any(schema != TEXT for schema in self.parameters.values())
 
 
 def when(status: int) -> str:
@@ -63,8 +63,6 @@ def when(status: int) -> str:
     return f"{HTTPStatus(status).phrase}. {_WHEN[status]}"
 
 
-_DATASET = "/v1/datasets/{dataset_name}"
-_IN_DATASET = {"dataset_name": _TEXT}
 _INTERNAL = "/internal/functions/{function_name}/variant_sampling_probabilities"
 
 OPERATIONS = (
@@ -85,7 +83,7 @@ OPERATIONS = (
         tag="inference",
         body=bodies.FeedbackBody,
         answers=(told.FeedbackAnswer,),
-        errors=_STORE,
+        errors=STORE,
     ),
     Operation(
         method="POST",
@@ -123,7 +121,7 @@ OPERATIONS = (
         answers=(told.ModelObject,),
         errors=(404,),
         error=told.OpenAIError,
-        parameters={"id": _TEXT},
+        parameters={"id": TEXT},
     ),
     Operation(
         method="POST",
@@ -163,7 +161,7 @@ OPERATIONS = (
         tag="batch",
         answers=(told.BatchAnswer,),
         errors=_BATCH,
-        parameters={"batch_id": _UUID},
+        parameters={"batch_id": UUID_TEXT},
     ),
     Operation(
         method="GET",
@@ -172,55 +170,7 @@ OPERATIONS = (
         tag="batch",
         answers=(told.BatchAnswer,),
         errors=_BATCH,
-        parameters={"batch_id": _UUID, "inference_id": _UUID},
-    ),
-    Operation(
-        method="POST",
-        path=f"{_DATASET}/from_inferences",
-        summary="Make datapoints of stored inferences",
-        tag="datasets",
-        body=datasets._FromInferencesBody,
-        answers=(told.Ids,),
-        errors=_STORE,
-        parameters=_IN_DATASET,
-    ),
-    Operation(
-        method="POST",
-        path=f"{_DATASET}/list_datapoints",
-        summary="List a dataset",
-        tag="datasets",
-        body=datasets._ListBody,
-        answers=(told.Datapoints,),
-        errors=_STORE,
-        parameters=_IN_DATASET,
-    ),
-    Operation(
-        method="POST",
-        path=f"{_DATASET}/get_datapoints",
-        summary="Datapoints of a dataset by id",
-        tag="datasets",
-        body=datasets._GetBody,
-        answers=(told.Datapoints,),
-        errors=_STORE,
-        parameters=_IN_DATASET,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/datasets/get_datapoints",
-        summary="Datapoints by id",
-        tag="datasets",
-        body=datasets._GetBody,
-        answers=(told.Datapoints,),
-        errors=_STORE,
-    ),
-    Operation(
-        method="GET",
-        path="/internal/datasets",
-        summary="Which datasets there are",
-        tag="datasets",
-        answers=(told.DatasetList,),
-        errors=_STORE,
-        parameters={"function_name": _TEXT, "limit": _U32, "offset": _U32},
+        parameters={"batch_id": UUID_TEXT, "inference_id": UUID_TEXT},
     ),
     Operation(
         method="GET",
@@ -229,7 +179,7 @@ OPERATIONS = (
         tag="platform",
         answers=(told.Probabilities,),
         errors=(404, 500),
-        parameters={"function_name": _TEXT},
+        parameters={"function_name": TEXT},
     ),
     Operation(
         method="GET",
@@ -245,7 +195,7 @@ OPERATIONS = (
         tag="platform",
         answers=(told.ConfigAnswer,),
         errors=(404, 503),
-        parameters={"hash": _TEXT},
+        parameters={"hash": TEXT},
     ),
     Operation(
         method="GET",
@@ -254,7 +204,7 @@ OPERATIONS = (
         tag="platform",
         answers=(told.StoredFile,),
         errors=(400, 404, 500, 503),
-        parameters={"storage_path": _TEXT},
+        parameters={"storage_path": TEXT},
         required=frozenset({"storage_path"}),
     ),
     Operation(

@@ -227,9 +227,8 @@ def _window(request: Request) -> Window:
     text = _required(request, "time_window")
     if text not in get_args(Window):
         expected = ", ".join(f"`{window}`" for window in get_args(Window))
-        raise BadParameter(
-            f"Failed to deserialize query string: time_window: unknown variant `{text[:99]}`, expected one of {expected}"
-        )
+        found = f"unknown variant `{text[:100]}`, expected one of {expected}"
+        raise BadParameter(f"Failed to deserialize query string: time_window: {found}")
     return cast(Window, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +11,9 @@ from headrace import Cache, Services, Store
 from headrace.conformance.cache import CacheConformance
 from headrace.conformance.rows import datapoint, evaluation_run, inference, snapshot
 from headrace.conformance.store import StoreConformance
-from headrace.contracts import InferenceQuery
+from headrace.contracts import DatapointQuery, InferenceQuery
+from headrace.errors import StoreError
+from headrace.filters import ByMetric, Demonstrated
 from headrace_memory import CacheSettings, Memory, MemoryCache, Settings, headrace_caches, headrace_stores
 from pydantic import ValidationError
 
@@ -96,13 +99,38 @@ async def test_the_store_bounds_its_cache_and_not_its_records() -> None:
         assert len(store.records) == 100
 
 
+async def test_forgets_what_was_kept_before_an_instant() -> None:
+    async with Memory(Settings()) as store:
+        await store.cache("a", b"1")
+        assert await store.expire("cache", datetime(2000, 1, 1, tzinfo=UTC)) == 0
+        assert await kept(store, "a") == ["a"]
+        assert await store.expire("cache", datetime(9000, 1, 1, tzinfo=UTC)) == 1
+        assert await kept(store, "a") == []
+
+
 # -- records ----------------------------------------------------------------------------------------------
 
 
 async def test_shows_everything_it_was_given_even_when_closed() -> None:
     async with Memory(Settings()) as store:
         await store.write([snapshot(), evaluation_run(1), snapshot(config="later"), datapoint(1)])
-    assert store.records == [snapshot(), evaluation_run(1), datapoint(1)]
+    assert store.records == [snapshot(config="later"), evaluation_run(1), datapoint(1)]
+
+
+async def test_refuses_questions_of_datapoints_that_have_no_answer() -> None:
+    async with Memory(Settings()) as store:
+        await store.write([datapoint(1)])
+        with pytest.raises(StoreError, match="Demonstrated says nothing of datapoints"):
+            await store.datapoints(DatapointQuery(filters=Demonstrated(True)))
+        with pytest.raises(StoreError, match="no metrics"):
+            await store.datapoints(DatapointQuery(order_by=(ByMetric("good", "inference", "boolean"),)))
+
+
+async def test_refuses_to_search_for_what_no_record_can_hold() -> None:
+    async with Memory(Settings()) as store:
+        await store.write([inference(1)])
+        with pytest.raises(StoreError, match="cannot search"):
+            await store.inferences(InferenceQuery(search="\ud800"))
 
 
 async def test_keeps_what_was_written_when_the_caller_changes_it_later() -> None:

@@ -5,21 +5,35 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from headrace import Cache, Services, Store
 from headrace.conformance.cache import CacheConformance
-from headrace.conformance.rows import comment, datapoint, evaluation_run, example, inference, snapshot, uid
+from headrace.conformance.rows import (
+    START,
+    boolean,
+    comment,
+    datapoint,
+    evaluation_run,
+    example,
+    inference,
+    snapshot,
+    uid,
+)
 from headrace.conformance.store import StoreConformance
 from headrace.contracts import InferenceQuery
 from headrace.errors import RecordRefused, StoreError
+from headrace.filters import And, BooleanMetric, Or, Tagged
+from headrace.queries import EpisodeQuery, Expiring
 from headrace.records import Record
 from headrace_sqlite import Settings, Sqlite, headrace_stores
-from headrace_sqlite.schema import MIGRATIONS
+from msgspec import structs
 from pydantic import ValidationError
 
 pytestmark = pytest.mark.anyio
@@ -102,48 +116,6 @@ async def test_refuses_a_file_that_is_no_database(path: Path, content: bytes) ->
 async def test_refuses_a_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot open"):
         await sqlite(tmp_path).__aenter__()
-
-
-async def test_refuses_a_file_from_the_future(path: Path) -> None:
-    async with sqlite(path):
-        pass
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match=rf"version 99 found.* up to {len(MIGRATIONS)}: upgrade headrace-sqlite"):
-        await sqlite(path).__aenter__()
-
-
-async def test_brings_an_empty_file_up_to_date(path: Path) -> None:
-    put(path, b"")
-    async with sqlite(path) as store:
-        await store.write([inference(1)])
-    assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
-
-
-async def test_brings_a_file_of_the_first_version_up_to_date_and_keeps_its_records(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute(
-            "INSERT INTO config_snapshot VALUES (?, 'old', '{}', '0.1.0', '2026-01-02T03:04:05.678901+00:00')",
-            [snapshot().hash],
-        )
-        connection.commit()
-    async with sqlite(path) as store:
-        assert await store.config_snapshot(snapshot().hash) == snapshot(config="old", extra_templates={})
-        await store.cache("key", b"entry")
-        await store.write([inference(1)])
-        assert await store.cached("key") == b"entry"
-    assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
-
-
-async def test_leaves_a_file_as_it_was_when_it_cannot_bring_it_up_to_date(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE datapoint (mine TEXT)")
-    with pytest.raises(StoreError, match="datapoint already exists"):
-        await sqlite(path).__aenter__()
-    assert rows(path, "SELECT name FROM sqlite_schema") == [("datapoint",)]
 
 
 async def test_is_created_once_by_all_who_open_it_at_once(tmp_path: Path) -> None:
@@ -291,12 +263,60 @@ async def test_a_name_without_utf_8_is_a_trouble_of_the_store(path: Path) -> Non
             await store.config_snapshot("\ud800")
 
 
-async def test_keeps_the_first_snapshot_and_every_run(path: Path) -> None:
+async def test_keeps_the_latest_snapshot_and_every_run(path: Path) -> None:
     async with sqlite(path) as store:
         await store.write([snapshot(config="first"), evaluation_run(1)])
         await store.write([snapshot(config="second"), snapshot(hash="2"), evaluation_run(2)])
-    assert rows(path, "SELECT config FROM config_snapshot ORDER BY rowid") == [("first",), (snapshot().config,)]
+    assert rows(path, "SELECT config FROM config_snapshot ORDER BY rowid") == [("second",), (snapshot().config,)]
     assert rows(path, "SELECT hex(id) FROM evaluation_run ORDER BY id") == [(uid(n).hex.upper(),) for n in (1, 2)]
+
+
+async def test_expires_more_than_one_piece_while_others_write(path: Path) -> None:
+    async with sqlite(path) as store:
+        await store.write([inference(n, tags={"a": "1"}) for n in range(2500)])
+        await store.cache("key", b"1")
+        cut = START + timedelta(milliseconds=2400)
+        ended: list[int] = []
+
+        async def expire(what: Expiring) -> None:
+            ended.append(await store.expire(what, cut))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(expire, "data")
+            tasks.start_soon(store.write, [inference(5000)])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(expire, "inferences")
+            tasks.start_soon(store.write, [inference(5001)])
+        # What is dated before START + 2400 ms: START itself is 0.901 ms into its millisecond.
+        assert ended == [2401, 2401]
+        assert await store.count_inferences(InferenceQuery()) == 101
+        assert await store.expire("cache", datetime.now(UTC) + timedelta(days=1)) == 1
+    assert rows(path, "SELECT count(*) FROM inference_tag") == [(99,)]
+
+
+async def test_takes_a_filter_with_very_many_branches(path: Path) -> None:
+    many = tuple(Tagged("a", "=", str(n)) for n in range(5000))
+    async with sqlite(path) as store:
+        await store.write([inference(1, tags={"a": "4999"}), inference(2)])
+        assert [found.id for found in await store.inferences(InferenceQuery(filters=Or(many)))] == [uid(1)]
+        assert await store.inferences(InferenceQuery(filters=And(many))) == []
+
+
+async def test_finds_the_rows_of_a_metric_that_everybody_has(path: Path) -> None:
+    # Beyond some number a filter is met by looking from the newest inference on, not by way of the feedback.
+    async with sqlite(path) as store:
+        await store.write([inference(n) for n in range(100)])
+        await store.write([boolean(n, uid(n % 100), value=n < 60_000) for n in range(1000, 52_000)])
+        query = InferenceQuery(filters=BooleanMetric("good", "inference", value=True), limit=5)
+        assert [found.id for found in await store.inferences(query)] == [uid(n) for n in (99, 98, 97, 96, 95)]
+
+
+async def test_an_instant_beyond_all_bounds_is_a_trouble_of_the_store(path: Path) -> None:
+    late = UUID(int=2**128 - 1)
+    async with sqlite(path) as store:
+        await store.write([structs.replace(inference(1), id=late, episode_id=late)])
+        with pytest.raises(StoreError, match="cannot read"):
+            await store.episodes(EpisodeQuery())
 
 
 async def test_can_be_read_by_any_sqlite(path: Path) -> None:

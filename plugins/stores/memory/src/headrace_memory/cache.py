@@ -52,6 +52,13 @@ class MemoryCache:
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
+    def expire(self, before_s: float) -> int:
+        """Forget what was kept before that instant, in seconds since the epoch; says how many entries that were."""
+        old = [key for key, (written_at, _) in self._entries.items() if written_at < before_s]
+        for key in old:
+            self._drop(key)
+        return len(old)
+
     def _drop(self, key: str) -> None:
         if found := self._entries.pop(key, None):
             self._bytes -= _size(key, found[1])

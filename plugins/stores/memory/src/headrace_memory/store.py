@@ -1,4 +1,4 @@
-"""Records in dicts, gone with the process. Reads go through all of them."""
+"""Records in a dict, gone with the process. Reads go through all of them: the plainest answer to each question."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-import msgspec
 from headrace import Services
-from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery
-from headrace.errors import RecordRefused
+from headrace.queries import (
+    CountQuery,
+    DatapointQuery,
+    DatasetSummary,
+    EpisodeQuery,
+    EpisodeSummary,
+    Expiring,
+    InferenceCount,
+    InferenceQuery,
+    LatencyQuery,
+    LatencySummary,
+    MetricCount,
+    ScoreQuery,
+    ScoreSum,
+    UsageQuery,
+    UsageSum,
+)
 from headrace.records import (
-    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -23,17 +35,20 @@ from headrace.records import (
     DemonstrationFeedback,
     Example,
     Feedback,
+    HoldoutAccess,
+    HumanFeedback,
     InferenceRecord,
     ModelInferenceRecord,
     Record,
 )
 from pydantic import BaseModel, Field
 
+from . import expiring, selection, sums
 from .cache import MAX_BYTES, CacheSettings, MemoryCache
+from .rows import Rows, id_of, key_of, target_of
+from .selection import page, page_at
 
-R = TypeVar("R")
-
-_DECODER = msgspec.json.Decoder(Record)
+R = TypeVar("R", bound=Record)
 
 
 class Settings(BaseModel, extra="forbid", frozen=True):
@@ -48,82 +63,93 @@ class Memory:
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
         """Of ``services`` only the clock is of use: it tells the age of what is in the cache."""
         self._cache = MemoryCache(CacheSettings(max_bytes=settings.max_cache_bytes), services)
-        self._rows: dict[tuple[type, UUID | str], Record] = {}
+        self._rows = Rows()
 
     @property
     def records(self) -> list[Record]:
         """Everything, in the order it was first written."""
-        return list(self._rows.values())
+        return list(self._rows)
 
     async def write(self, records: Sequence[Record]) -> None:
         """Write all or none. Raise RecordRefused for a record that has no JSON form."""
-        # By way of JSON, so that later changes to a caller's dicts do not reach us, and so that what a store on
-        # disk would refuse is refused here too.
-        for record in [_copy(record) for record in records]:
-            key = (type(record), record.hash if isinstance(record, ConfigSnapshot) else record.id)
-            if isinstance(record, Datapoint | ConfigSnapshot | ApiKey):
-                self._rows[key] = record
-            else:
-                self._rows.setdefault(key, record)
+        self._rows.put(records)
+
+    # -- inferences -------------------------------------------------------------------------------------------
 
     async def inferences(self, query: InferenceQuery) -> list[InferenceRecord]:
-        """Stored inferences, newest id first."""
-        found = [
-            record
-            for record in self._all(InferenceRecord)
-            if _is(query.function_name, record.function_name)
-            and _is(query.variant_name, record.variant_name)
-            and _among(query.ids, record.id)
-            and _among(query.episode_ids, record.episode_id)
-            and query.tags.items() <= record.tags.items()
-            and (query.before is None or record.id < query.before)
-        ]
-        return _page(sorted(found, key=_id, reverse=True), query.limit, query.offset)
+        """Stored inferences, newest id first unless the query says otherwise."""
+        return selection.inferences(self._rows, query)
+
+    async def count_inferences(self, query: InferenceQuery) -> int:
+        """How many the query selects."""
+        return len(selection.selected_inferences(self._rows, query))
 
     async def model_inferences(self, inference_id: UUID) -> list[ModelInferenceRecord]:
         """Every attempt of one inference, in the order they were made."""
-        found = [record for record in self._all(ModelInferenceRecord) if record.inference_id == inference_id]
-        return sorted(found, key=_id)
+        found = [record for record in self._rows.all(ModelInferenceRecord) if record.inference_id == inference_id]
+        return sorted(found, key=id_of)
 
-    async def feedback(self, target_id: UUID, *, limit: int | None = 100) -> list[Feedback]:
+    async def episodes(self, query: EpisodeQuery) -> list[EpisodeSummary]:
+        """Episodes, greatest id first."""
+        return selection.episodes(self._rows, query)
+
+    async def count_episodes(self) -> int:
+        """How many episodes there are."""
+        return len(selection.ids_by_episode(self._rows))
+
+    # -- feedback ---------------------------------------------------------------------------------------------
+
+    async def feedback(
+        self, target_id: UUID, *, before: UUID | None = None, after: UUID | None = None, limit: int | None = 100
+    ) -> list[Feedback]:
         """All feedback on one inference or episode, newest id first."""
-        given = [record for record in self._rows.values() if isinstance(record, Feedback)]
-        found = [one for one in given if _target(one) == target_id]
-        return _page(sorted(found, key=_id, reverse=True), limit)
+        found = [one for one in self._rows if isinstance(one, Feedback) and target_of(one) == target_id]
+        return page_at(sorted(found, key=id_of, reverse=True), id_of, before, after, limit)
 
     async def demonstrations(self, inference_ids: Sequence[UUID]) -> dict[UUID, DemonstrationFeedback]:
         """The latest demonstration of each inference that has one."""
         wanted = set(inference_ids)
-        given = sorted(self._all(DemonstrationFeedback), key=_id)
+        given = sorted(self._rows.all(DemonstrationFeedback), key=id_of)
         return {one.inference_id: one for one in given if one.inference_id in wanted}
 
+    async def human_feedback(self, metric_name: str, datapoint_id: UUID, output: str) -> HumanFeedback | None:
+        """The latest judgement of exactly this output for this datapoint."""
+        wanted = (metric_name, datapoint_id, output)
+        given = self._rows.all(HumanFeedback)
+        found = [one for one in given if (one.metric_name, one.datapoint_id, one.output) == wanted]
+        return max(found, key=id_of, default=None)
+
+    # -- datasets ---------------------------------------------------------------------------------------------
+
     async def datapoints(self, query: DatapointQuery) -> list[Datapoint]:
-        """Datapoints, last updated first, then the greatest id."""
-        found = [
-            point
-            for point in self._all(Datapoint)
-            if _is(query.dataset_name, point.dataset_name)
-            and _is(query.function_name, point.function_name)
-            and _among(query.ids, point.id)
-            and _among(query.splits, point.split)
-            and _among(query.content_keys, point.content_key)
-            and _among(query.episode_ids, point.episode_id)
-            and (query.ids is not None or point.staled_at is None)
-        ]
-        found.sort(key=lambda point: (point.updated_at, point.id), reverse=True)
-        return _page(found, query.limit, query.offset)
+        """Datapoints, last updated first, then the greatest id, unless the query says otherwise."""
+        return selection.datapoints(self._rows, query)
+
+    async def count_datapoints(self, query: DatapointQuery) -> int:
+        """How many the query selects."""
+        return len(selection.selected_datapoints(self._rows, query))
 
     async def datasets(self, *, function_name: str | None = None) -> list[DatasetSummary]:
-        """Datasets that have datapoints, last updated first."""
-        points = await self.datapoints(DatapointQuery(function_name=function_name, limit=None))
+        """Datasets that have datapoints, last updated first, then by name."""
+        points = selection.selected_datapoints(self._rows, DatapointQuery(function_name=function_name))
         counts = Counter(point.dataset_name for point in points)
-        updated: dict[str, datetime] = {}
-        for point in points:
-            updated.setdefault(point.dataset_name, point.updated_at)
+        updated = {point.dataset_name: point.updated_at for point in sorted(points, key=lambda point: point.updated_at)}
+        newest_first = sorted(sorted(counts), key=lambda name: updated[name], reverse=True)
         return [
-            DatasetSummary(dataset_name=name, datapoint_count=counts[name], last_updated=at.isoformat())
-            for name, at in updated.items()
+            DatasetSummary(dataset_name=name, datapoint_count=counts[name], last_updated=updated[name].isoformat())
+            for name in newest_first
         ]
+
+    async def holdout_accesses(self, dataset_name: str, *, limit: int | None = 100) -> list[HoldoutAccess]:
+        """Who has read the test split of a dataset, newest first."""
+        found = [access for access in self._rows.all(HoldoutAccess) if access.dataset_name == dataset_name]
+        return page(sorted(found, key=id_of, reverse=True), limit)
+
+    async def count_holdout_accesses(self, dataset_name: str) -> int:
+        """How often somebody has."""
+        return len(await self.holdout_accesses(dataset_name, limit=None))
+
+    # -- examples, configurations, batches ----------------------------------------------------------------------
 
     async def examples(
         self, function_name: str, variant_name: str, embedding: Sequence[float], k: int
@@ -142,16 +168,55 @@ class Memory:
 
     async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
         """The configuration that ran under this hash, or None."""
-        return next((found for found in self._all(ConfigSnapshot) if found.hash == hash_), None)
+        return next((found for found in self._rows.all(ConfigSnapshot) if found.hash == hash_), None)
 
     async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
         """The newest row of the batch that is not pending, or else its newest."""
-        found = [row for row in self._all(BatchRequest) if row.batch_id == batch_id]
+        found = [row for row in self._rows.all(BatchRequest) if row.batch_id == batch_id]
         return max(found, key=lambda row: (row.status != "pending", row.id), default=None)
 
     async def batch_inferences(self, batch_id: UUID) -> list[BatchInference]:
         """The inferences of one batch, smallest id first."""
-        return sorted((row for row in self._all(BatchInference) if row.batch_id == batch_id), key=_id)
+        return sorted((row for row in self._rows.all(BatchInference) if row.batch_id == batch_id), key=id_of)
+
+    # -- sums -------------------------------------------------------------------------------------------------
+
+    async def inference_counts(self, query: CountQuery) -> list[InferenceCount]:
+        """By function, variant and period, in the order of these."""
+        return sums.inference_counts(self._rows, query)
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """By owner, name and period, in the order of these."""
+        return sums.usage(self._rows, query)
+
+    async def latencies(self, query: LatencyQuery) -> list[LatencySummary]:
+        """By owner and name, in the order of these."""
+        return sums.latencies(self._rows, query)
+
+    async def metric_counts(self, function_name: str, variant_name: str | None = None) -> list[MetricCount]:
+        """By name of the metric and type, in the order of these."""
+        return sums.metric_counts(self._rows, function_name, variant_name)
+
+    async def scores(self, query: ScoreQuery) -> list[ScoreSum]:
+        """By variant and period, in the order of these."""
+        return sums.scores(self._rows, query)
+
+    # -- everything -------------------------------------------------------------------------------------------
+
+    async def find(self, id_: UUID) -> list[Record]:
+        """Every record whose ``id`` this is, of whatever kind."""
+        return [record for record in self._rows if getattr(record, "id", None) == id_]
+
+    async def scan(self, kind: type[R], *, after: str = "", limit: int = 1000) -> list[R]:
+        """Records of one kind in the order of their keys, from the first beyond ``after`` on."""
+        found = [record for record in self._rows.all(kind) if key_of(record) > after]
+        return page(sorted(found, key=key_of), limit)
+
+    async def expire(self, what: Expiring, before: datetime) -> int:
+        """End what is older than ``before``; says how many rows that concerned."""
+        if what == "cache":
+            return self._cache.expire(before.timestamp())
+        return expiring.expire(self._rows, what, before)
 
     async def cached(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
         """The entry kept last under this key and younger than ``max_age_s``, or None."""
@@ -171,43 +236,9 @@ class Memory:
     async def __aexit__(self, *exc: object) -> None:
         """Nothing to close."""
 
-    def _all(self, kind: type[R]) -> list[R]:
-        return [record for record in self._rows.values() if isinstance(record, kind)]
-
     def _examples(self, function_name: str, variant_name: str) -> list[Example]:
         of = (function_name, variant_name)
-        return [example for example in self._all(Example) if (example.function_name, example.variant_name) == of]
-
-
-def _copy(record: Record) -> Record:
-    try:
-        copy: Record = _DECODER.decode(msgspec.json.encode(record))
-        return copy
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RecordRefused(
-            f"memory store: cannot write {type(record).__name__} {getattr(record, 'id', '')}: {error}"
-        ) from error
-
-
-def _id(record: Any) -> UUID:
-    found: UUID = record.id
-    return found
-
-
-def _target(one: Feedback) -> UUID:
-    return one.inference_id if isinstance(one, DemonstrationFeedback) else one.target_id
-
-
-def _is(wanted: str | None, value: str) -> bool:
-    return wanted is None or wanted == value
-
-
-def _among(wanted: Sequence[object] | None, value: object) -> bool:
-    return wanted is None or value in wanted
-
-
-def _page(found: list[Any], limit: int | None, offset: int = 0) -> list[Any]:
-    return list(islice(found, offset, None if limit is None else offset + limit))
+        return [example for example in self._rows.all(Example) if (example.function_name, example.variant_name) == of]
 
 
 def _distance(a: Sequence[float], b: Sequence[float]) -> float:

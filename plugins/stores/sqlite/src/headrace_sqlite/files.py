@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
 from headrace.errors import StoreError
+from headrace.storage import SchemaStatus
 from pydantic import BaseModel, Field, field_validator
 
-from .schema import migrate
+from . import schema
+from .functions import add_functions
 
 # A write-ahead log that grew while a reader held on to an old state is cut back to this.
 _LOG_BYTES = 64 * 1024 * 1024
@@ -24,6 +26,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     path: Path = Path("headrace.db")
     synchronous: Literal["full", "normal"] = "full"
     busy_timeout_ms: int = Field(default=5000, ge=0)
+    disable_automatic_migrations: bool = False
 
     @field_validator("path")
     @classmethod
@@ -41,16 +44,17 @@ class File:
         self.path = settings.path.absolute()  # readers open it later, perhaps from another working folder
 
     def open_writer(self) -> sqlite3.Connection:
-        """Create the file if there is none, and bring its schema up to date."""
+        """Create the file if there is none, and bring its schema up to date, unless the settings forbid it."""
         with self.errors("open"):
-            if not self.path.parent.is_dir():
-                raise StoreError(f"no folder {self.path.parent}: create it, or set sqlite.path")
-            connection = self._connect()
+            self._check_folder()
+            if self._settings.disable_automatic_migrations:
+                schema.check(self._version(), is_migrated=False)
+            connection = self.connect()
             try:
                 self._keep_log(connection)
                 connection.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
                 connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-                migrate(connection)
+                schema.migrate(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -59,20 +63,53 @@ class File:
     def open_reader(self) -> sqlite3.Connection:
         """Open what ``open_writer`` has prepared. Any thread may use it, one at a time."""
         with self.errors("open"):
-            connection = self._connect()
+            connection = self.connect()
             connection.execute("PRAGMA query_only = ON")
-            # Ids travel in one JSON parameter, since the number of parameters is limited.
-            connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
+            add_functions(connection)
             return connection
+
+    def schema(self) -> SchemaStatus:
+        """How the schema stands; creates and changes nothing."""
+        with self.errors("read the schema"):
+            return schema.status(self._version())
+
+    def migrate(self, to: int | None) -> SchemaStatus:
+        """Bring the schema to a version, and create the file if there is none."""
+        with self.errors("migrate"):
+            self._check_folder()
+            with closing(self.connect()) as connection:
+                self._keep_log(connection)
+                connection.execute("PRAGMA synchronous = full")
+                schema.migrate(connection, to)
+            return schema.status(self._version())
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Raise StoreError, with the file's name, where SQLite fails to ``what``."""
         try:
             yield
-        # A lone surrogate in a name that is looked for has no UTF-8.
-        except (sqlite3.Error, StoreError, UnicodeEncodeError) as error:
+        # A lone surrogate in a name that is looked for has no UTF-8; an instant or a sum may be beyond all bounds.
+        except (sqlite3.Error, StoreError, OSError, UnicodeEncodeError, OverflowError) as error:
             raise StoreError(f"sqlite store {self.path}: cannot {what}: {error}") from error
+
+    def connect(self) -> sqlite3.Connection:
+        """A plain connection, which creates the file if there is none."""
+        return sqlite3.connect(
+            self.path,
+            timeout=self._settings.busy_timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _version(self) -> int:
+        if not self.path.exists():
+            return 0
+        with closing(self.connect()) as connection:
+            return schema.version(connection)
+
+    def _check_folder(self) -> None:
+        if not self.path.parent.is_dir():
+            raise StoreError(f"no folder {self.path.parent}: create it, or set sqlite.path")
 
     def _keep_log(self, connection: sqlite3.Connection) -> None:
         """Turn the write-ahead log on. Unlike all else, this fails at once where another process does the same."""
@@ -85,11 +122,3 @@ class File:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.path,
-            timeout=self._settings.busy_timeout_ms / 1000,
-            isolation_level=None,
-            check_same_thread=False,
-        )

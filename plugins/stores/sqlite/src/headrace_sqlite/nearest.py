@@ -9,8 +9,9 @@ from uuid import UUID
 
 from headrace.records import Example
 
-from .queries import Where, select
+from .queries import select
 from .rows import EXAMPLE
+from .where import Where
 
 if TYPE_CHECKING:  # numpy costs 100 ms to import, and only variants with examples need it
     import numpy as np

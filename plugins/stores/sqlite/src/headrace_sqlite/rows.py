@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-import msgspec
+from headrace.columns import Column, ColumnKind, aware, columns, finite, finite_vector, json_text, plain_text
 from headrace.records import (
+    KINDS,
     ApiKey,
     BatchInference,
     BatchRequest,
@@ -31,19 +32,23 @@ from headrace.records import (
     WorkflowEpisode,
     WorkflowRun,
 )
-from msgspec import Struct, inspect, structs
+from msgspec import Struct
 
 R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
-
-_ENCODER = msgspec.json.Encoder()
 
 # Tags go in before their inferences: those of an inference that is there already (a batch sent twice) stay out.
 _INSERT_TAG: Final = """
     INSERT INTO inference_tag (key, value, inference_id)
     SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM inference WHERE id = ?3) ON CONFLICT DO NOTHING
 """
+
+# A datapoint takes the place of the one before, and so do its tags and near keys.
+_DELETE_DATAPOINT_TAGS: Final = "DELETE FROM datapoint_tag WHERE datapoint_id = ?"
+_DELETE_NEAR_KEYS: Final = "DELETE FROM datapoint_near_key WHERE datapoint_id = ?"
+_INSERT_DATAPOINT_TAG: Final = "INSERT INTO datapoint_tag (datapoint_id, key, value) VALUES (?, ?, ?)"
+_INSERT_NEAR_KEY: Final = "INSERT INTO datapoint_near_key (datapoint_id, near_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 class CacheEntry(Struct, frozen=True):
@@ -57,130 +62,149 @@ class CacheEntry(Struct, frozen=True):
 class Table(Generic[R_co]):
     """One kind of record and its table."""
 
-    def __init__(self, name: str, kind: type[R_co], *, replaces: bool = False) -> None:
-        """With ``replaces`` a record takes the place of one with its key; otherwise the first one stays."""
+    def __init__(
+        self, name: str, kind: type[R_co], *, key: str = "id", replaces: bool = False, null_texts: Sequence[str] = ()
+    ) -> None:
+        """With ``replaces`` a record takes the place of one with its key; otherwise the first one stays.
+
+        ``null_texts`` are fields of JSON whose columns know no NULL, so that None is the text ``null`` there.
+        """
         self.name = name
         self.kind = kind
-        self._fields = [(field.name, *_code(field.type)) for field in structs.fields(kind)]
-        self.columns = ", ".join(f'"{name}"' for name, _, _ in self._fields)
-        marks = ", ".join("?" * len(self._fields))
+        self.key = key
+        fields = columns(kind)
+        self._names = [field.name for field in fields]
+        self._values = attrgetter(*self._names)
+        self._writers = [_keep_null(_writer(field)) if field.name not in null_texts else json_text for field in fields]
+        self._readers = [_reader(field) for field in fields]
+        self.columns = ", ".join(f'"{each}"' for each in self._names)
+        marks = ", ".join("?" * len(self._names))
         verb, rest = ("INSERT OR REPLACE", "") if replaces else ("INSERT", " ON CONFLICT DO NOTHING")
         self.insert = f"{verb} INTO {name} ({self.columns}) VALUES ({marks}){rest}"
 
     def row(self, record: Struct) -> tuple[Any, ...]:
         """The record's columns. Raise ValueError where a field has no stored form."""
         try:
-            return tuple(
-                [None if (value := getattr(record, name)) is None else write(value) for name, write, _ in self._fields]
-            )
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{self.name} {getattr(record, 'id', '')}: {error}") from error
+            return tuple([write(value) for write, value in zip(self._writers, self._values(record), strict=True)])
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{self.name} {getattr(record, self.key, '')}: {error}") from error
+
+    def stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Some fields as their columns hold them."""
+        writers = dict(zip(self._names, self._writers, strict=True))
+        return {name: writers[name](value) for name, value in values.items()}
 
     def records(self, rows: Iterable[Sequence[Any]]) -> list[R_co]:
         """The records of rows that were selected with ``columns``."""
         make: Callable[..., R_co] = self.kind
-        return [make(**dict(self._values(row))) for row in rows]
-
-    def _values(self, row: Sequence[Any]) -> Iterable[tuple[str, Any]]:
-        for (name, _, read), value in zip(self._fields, row, strict=True):
-            yield name, None if value is None else read(value)
+        readers = list(zip(self._names, self._readers, strict=True))
+        return [
+            make(
+                **{
+                    name: None if value is None else read(value)
+                    for (name, read), value in zip(readers, row, strict=True)
+                }
+            )
+            for row in rows
+        ]
 
 
 def statements(records: Sequence[Record | CacheEntry]) -> list[tuple[str, Rows]]:
     """What to execute, in order, with which rows. Raise ValueError for a record that has no stored form."""
     tags: Rows = []
     rows: dict[str, Rows] = {_INSERT_TAG: tags}
+    datapoints: dict[UUID, Datapoint] = {}  # of several with one id the last one stays, and so do its tags
     for record in records:
         table = _TABLES[type(record)]
         rows.setdefault(table.insert, []).append(table.row(record))
         if isinstance(record, InferenceRecord):
             tags.extend([(key, value, record.id.bytes) for key, value in record.tags.items()])
+        elif isinstance(record, Datapoint):
+            datapoints[record.id] = record
+    if datapoints:
+        ids: Rows = [(id_.bytes,) for id_ in datapoints]
+        rows[_DELETE_DATAPOINT_TAGS] = rows[_DELETE_NEAR_KEYS] = ids
+        rows[_INSERT_DATAPOINT_TAG] = [
+            (id_.bytes, key, value) for id_, point in datapoints.items() for key, value in point.tags.items()
+        ]
+        rows[_INSERT_NEAR_KEY] = [(id_.bytes, key) for id_, point in datapoints.items() for key in point.near_keys]
     return list(rows.items())
 
 
-def _code(type_: Any) -> tuple[Code, Code]:
-    """How a field is written and read. What is not a plain value, or optionally one, is JSON."""
-    info = inspect.type_info(type_)
-    parts = [part for part in getattr(info, "types", [info]) if not isinstance(part, inspect.NoneType)]
-    if len(parts) == 1 and type(parts[0]) in _CODES:
-        return _CODES[type(parts[0])]
-    if info == _VECTOR:
-        return _write_vector, _read_vector
-    return _write_json, msgspec.json.Decoder(type_).decode
+def instant_text(value: datetime) -> str:
+    """An instant as it is stored: in UTC with microseconds, so that texts sort as instants do."""
+    return aware(value).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _keep_null(write: Code) -> Code:
+    return lambda value: None if value is None else write(value)
+
+
+def _writer(column: Column) -> Code:
+    if column.kind == "json" and not column.nullable:
+        return _write_required_json
+    return _CODES[column.kind][0]
+
+
+def _reader(column: Column) -> Code:
+    return column.from_json if column.kind == "json" else _CODES[column.kind][1]
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _write_text(value: str) -> str:
-    value.encode()  # SQLite refuses a lone surrogate as well, but would not say in which record it is
-    return value
+def _write_required_json(value: Any) -> str:
+    if (text := json_text(value)) == "null":
+        raise ValueError(f"{value} has no JSON but null")  # such as a NaN
+    return text
 
 
-def _write_json(value: Any) -> str:
-    return _ENCODER.encode(value).decode()
-
-
-def _write_float(value: float) -> float:
-    # SQLite would take NaN for NULL, and JSON knows no infinity.
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number")
-    return value
-
-
-def _write_time(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise ValueError(f"{value} has no time zone")
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
+def _write_decimal(value: Decimal) -> str:
+    finite(value)  # type: ignore[arg-type]
+    return str(value)
 
 
 def _write_vector(values: Sequence[float]) -> bytes:
-    """Little-endian 32-bit floats. Raise ValueError where one is not finite, or too great for 32 bits."""
-    try:
-        packed = struct.pack(f"<{len(values)}f", *values)
-    except OverflowError as error:
-        raise ValueError(f"embedding: {error}") from None
-    if not math.isfinite(math.fsum(values)):
-        raise ValueError("embedding: not every number is finite")
-    return packed
+    """Little-endian 32-bit floats."""
+    return struct.pack(f"<{len(values)}f", *finite_vector(values))
 
 
 def _read_vector(packed: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
-_VECTOR: Final = inspect.type_info(tuple[float, ...])
-_CODES: Final[dict[type[inspect.Type], tuple[Code, Code]]] = {
-    inspect.StrType: (_write_text, _same),
-    inspect.LiteralType: (_same, _same),
-    inspect.IntType: (_same, _same),
-    inspect.FloatType: (_write_float, _same),
-    inspect.BoolType: (_same, bool),
-    inspect.BytesType: (_same, _same),
-    inspect.UUIDType: (lambda value: value.bytes, lambda value: UUID(bytes=value)),
-    inspect.DecimalType: (str, Decimal),
-    inspect.DateTimeType: (_write_time, datetime.fromisoformat),
+_CODES: Final[dict[ColumnKind, tuple[Code, Code]]] = {
+    "text": (plain_text, _same),  # SQLite refuses a lone surrogate too, but would not say in which record it is
+    "integer": (_same, _same),
+    "float": (finite, _same),  # SQLite would take NaN for NULL
+    "boolean": (_same, bool),
+    "bytes": (_same, _same),
+    "uuid": (lambda value: value.bytes, lambda value: UUID(bytes=value)),
+    "decimal": (_write_decimal, Decimal),
+    "instant": (instant_text, datetime.fromisoformat),
+    "vector": (_write_vector, _read_vector),
+    "json": (json_text, _same),
 }
 
-INFERENCE: Final = Table("inference", InferenceRecord)
+INFERENCE: Final = Table("inference", InferenceRecord, null_texts=("input", "output"))
 MODEL_INFERENCE: Final = Table("model_inference", ModelInferenceRecord)
 BOOLEAN: Final = Table("boolean_metric_feedback", BooleanFeedback)
 FLOAT: Final = Table("float_metric_feedback", FloatFeedback)
 COMMENT: Final = Table("comment_feedback", CommentFeedback)
 DEMONSTRATION: Final = Table("demonstration_feedback", DemonstrationFeedback)
-DATAPOINT: Final = Table("datapoint", Datapoint, replaces=True)
-EXAMPLE: Final = Table("dicl_example", Example)
-CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot, replaces=True)
 HUMAN_FEEDBACK: Final = Table("human_feedback", HumanFeedback)
+DATAPOINT: Final = Table("datapoint", Datapoint, replaces=True)
 HOLDOUT_ACCESS: Final = Table("holdout_access", HoldoutAccess)
+EXAMPLE: Final = Table("dicl_example", Example)
+CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot, key="hash", replaces=True)
+EVALUATION_RUN: Final = Table("evaluation_run", EvaluationRun)
 WORKFLOW_RUN: Final = Table("workflow_run", WorkflowRun)
 WORKFLOW_EPISODE: Final = Table("workflow_episode", WorkflowEpisode)
-API_KEY: Final = Table("api_key", ApiKey, replaces=True)
-EVALUATION_RUN: Final = Table("evaluation_run", EvaluationRun)
 BATCH_REQUEST: Final = Table("batch_request", BatchRequest)
 BATCH_INFERENCE: Final = Table("batch_inference", BatchInference)
-CACHE: Final = Table("inference_cache", CacheEntry, replaces=True)
+API_KEY: Final = Table("api_key", ApiKey, replaces=True)
+CACHE: Final = Table("inference_cache", CacheEntry, key="key", replaces=True)
 
 _TABLES: Final[dict[type, Table[Any]]] = {
     table.kind: table
@@ -191,17 +215,24 @@ _TABLES: Final[dict[type, Table[Any]]] = {
         FLOAT,
         COMMENT,
         DEMONSTRATION,
+        HUMAN_FEEDBACK,
         DATAPOINT,
+        HOLDOUT_ACCESS,
         EXAMPLE,
         CONFIG_SNAPSHOT,
         EVALUATION_RUN,
-        BATCH_REQUEST,
-        BATCH_INFERENCE,
-        HUMAN_FEEDBACK,
-        HOLDOUT_ACCESS,
         WORKFLOW_RUN,
         WORKFLOW_EPISODE,
+        BATCH_REQUEST,
+        BATCH_INFERENCE,
         API_KEY,
         CACHE,
     )
 }
+TABLES: Final[tuple[Table[Any], ...]] = tuple(_TABLES[kind] for kind in KINDS)
+"""The table of every kind of record."""
+
+
+def table_of(kind: type[R_co]) -> Table[R_co]:
+    """The table of a kind of record."""
+    return _TABLES[kind]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Any, TypeAlias
 
 import anyio
 from anyio import from_thread, to_thread
@@ -33,11 +34,15 @@ _FOR_GOOD = (
 )
 
 
+Statement: TypeAlias = tuple[str, Rows | list[Mapping[str, Any]]]
+
+
 @dataclass(eq=False, slots=True)
 class _Job:
     records: Sequence[Record | CacheEntry]
     done: anyio.Event = field(default_factory=anyio.Event)
-    statements: list[tuple[str, Rows]] = field(default_factory=list)
+    statements: Sequence[Statement] = ()
+    changed: int = 0
     error: Exception | None = None
 
 
@@ -57,16 +62,24 @@ class Writer:
 
     async def write(self, records: Sequence[Record | CacheEntry]) -> None:
         """Return when they are durable. Raise StoreError; RecordRefused for records that can never be written."""
-        job = _Job(records)
-        self._queue.put(job)
-        await job.done.wait()
-        if job.error is not None:
-            raise job.error
+        await self._do(_Job(records))
+
+    async def change(self, sql: str, parameters: Mapping[str, Any]) -> int:
+        """Change what is there; says how many rows that concerned. Durable when it returns. Raise StoreError."""
+        job = _Job((), statements=[(sql, [parameters])])
+        await self._do(job)
+        return job.changed
 
     async def close(self) -> None:
         """Write what is queued, then close the connection. Call once, and write no more."""
         self._queue.put(None)
         await to_thread.run_sync(self._thread.join)
+
+    async def _do(self, job: _Job) -> None:
+        self._queue.put(job)
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
 
     def _run(self) -> None:
         is_last = False
@@ -95,7 +108,7 @@ class Writer:
     def _is_ready(self, job: _Job) -> bool:
         """Make rows of records before the transaction, so that the file is locked for as short as can be."""
         try:
-            job.statements = statements(job.records)
+            job.statements = job.statements or statements(job.records)
         except Exception as error:  # whatever it is, it is this caller's alone, and the thread has to live
             job.error = self._refusal(error)
         return job.error is None
@@ -110,8 +123,8 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                for sql, rows in (each for job in jobs for each in job.statements):
-                    self._connection.executemany(sql, rows)
+                for job in jobs:
+                    job.changed = sum(self._connection.executemany(*each).rowcount for each in job.statements)
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
