@@ -11,9 +11,14 @@ from .base import U32, LaxTable, Table
 
 
 class ClickhouseTable(Table):
-    """``[clickhouse]``."""
+    """``[clickhouse]``: TensorZero's one key, and those that headrace-clickhouse adds, and checks."""
 
     disable_automatic_migrations: bool = False
+    url: str | None = Field(default=None, repr=False)
+    cluster: str | None = None
+    async_insert: bool = False
+    request_timeout_s: float | None = None
+    max_connections: int | None = None
 
 
 class PostgresTable(LaxTable):

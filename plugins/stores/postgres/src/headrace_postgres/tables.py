@@ -1,0 +1,213 @@
+"""Records to rows and back. The columns of a table are the fields of its record, by name and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+from headrace.columns import Column, ColumnKind, aware, columns, finite, finite_vector, json_text
+from headrace.records import (
+    ApiKey,
+    BatchInference,
+    BatchRequest,
+    BooleanFeedback,
+    CommentFeedback,
+    ConfigSnapshot,
+    Datapoint,
+    DemonstrationFeedback,
+    EvaluationRun,
+    Example,
+    FloatFeedback,
+    HoldoutAccess,
+    HumanFeedback,
+    InferenceRecord,
+    ModelInferenceRecord,
+    Record,
+    WorkflowEpisode,
+    WorkflowRun,
+)
+from msgspec import Struct
+
+from .text import original, stored
+
+R_co = TypeVar("R_co", bound=Struct, covariant=True)
+Code: TypeAlias = Callable[[Any], Any]
+
+_TAGS: Final = msgspec.json.Decoder(dict[str, str])
+
+
+class Table(Generic[R_co]):
+    """One kind of record and its table."""
+
+    def __init__(
+        self, name: str, kind: type[R_co], *, replaces: bool = False, digests: Mapping[str, Code] | None = None
+    ) -> None:
+        """With ``replaces`` a record takes the place of one with its key; otherwise the first one stays.
+
+        ``digests`` are further columns, made of the record for an index to find it.
+        """
+        self.name = name
+        self.kind = kind
+        self.key = "hash" if kind is ConfigSnapshot else "id"
+        self._columns = [(column, *_code(column)) for column in columns(kind)]
+        self._digests = digests or {}
+        names = [f'"{column.name}"' for column in columns(kind)]
+        self.columns = ", ".join(names)
+        names += self._digests
+        marks = ", ".join(f"${n + 1}" for n in range(len(names)))
+        changes = ", ".join(f"{each} = EXCLUDED.{each}" for each in names)
+        conflict = f'("{self.key}") DO UPDATE SET {changes}' if replaces else "DO NOTHING"
+        self.insert = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT {conflict}"
+
+    def row(self, record: Struct) -> list[Any]:
+        """The record's columns. Raise ValueError, which says where, for a field that has no stored form."""
+        row: list[Any] = []
+        for column, write, _ in self._columns:
+            value = getattr(record, column.name)
+            try:
+                row.append(None if value is None else write(value))
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{self.name} {getattr(record, self.key)!s:.100}, {column.name}: {error}") from error
+        return [*row, *(of(record) for of in self._digests.values())]
+
+    def records(self, rows: Iterable[Sequence[Any]]) -> list[R_co]:
+        """The records of rows that were selected with ``columns``."""
+        make: Callable[..., R_co] = self.kind
+        return [make(**dict(self._values(row))) for row in rows]
+
+    def _values(self, row: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+        for (column, _, read), value in zip(self._columns, row, strict=True):
+            yield column.name, None if value is None else read(value)
+
+
+def inserts(records: Sequence[Record]) -> list[tuple[str, list[list[Any]]]]:
+    """What to execute, in order, with which rows. Raise ValueError for a record that has no stored form.
+
+    Rows are sorted by key, so that two who write the same ones wait for each other instead of blocking each other.
+    """
+    found: dict[type[Record], list[Record]] = {kind: [] for kind in TABLES}
+    for record in records:
+        found[type(record)].append(record)
+    statements: list[tuple[str, list[list[Any]]]] = []
+    for kind, rows in found.items():
+        if rows:
+            table = TABLES[kind]
+            statements.append((table.insert, [table.row(row) for row in sorted(rows, key=_key)]))
+    return statements
+
+
+def digest(*texts: str) -> UUID:
+    """What an index knows of a tag (key, value) or a near key: 128 bits, however long they are.
+
+    Raise ValueError for a lone surrogate.
+    """
+    return UUID(bytes=blake2b(json_text(texts).encode(), digest_size=16).digest())
+
+
+def uuid(value: Any) -> UUID:
+    """The standard library's UUID, in place of asyncpg's own class, which no encoder knows."""
+    return UUID(int=value.int)
+
+
+def _key(record: Record) -> Any:
+    return record.hash if isinstance(record, ConfigSnapshot) else record.id
+
+
+def _code(column: Column) -> tuple[Code, Code]:
+    """How a field is written and read."""
+    if column.name == "tags":
+        return _write_tags, _read_tags
+    if column.kind == "json":
+        return _write_json, column.from_json
+    return _CODES[column.kind]
+
+
+def _write_json(value: Any) -> str:
+    # JSON has no other numbers: it would be a null, which comes back as another value.
+    return json_text(finite(value) if isinstance(value, float) else value)
+
+
+def _write_tags(tags: Mapping[str, str]) -> str:
+    # Escaped inside, so that `tags::jsonb ->> key` works for every tag.
+    return json_text({stored(key): stored(value) for key, value in tags.items()})
+
+
+def _read_tags(text: str) -> dict[str, str]:
+    tags = _TAGS.decode(text)
+    return {original(key): original(value) for key, value in tags.items()} if "\\u0001" in text else tags
+
+
+def _write_integer(value: int) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{value} has more than 64 bits")
+    return value
+
+
+def _write_decimal(value: Any) -> Any:
+    if not value.is_finite():
+        raise ValueError(f"{value} is not a finite number")
+    return value
+
+
+def _tag_digests(record: Any) -> list[UUID]:
+    return [digest(key, value) for key, value in record.tags.items()]
+
+
+def _near_digests(record: Any) -> list[UUID]:
+    return [digest(key) for key in record.near_keys]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_CODES: Final[Mapping[ColumnKind, tuple[Code, Code]]] = {
+    "text": (stored, original),
+    "integer": (_write_integer, _same),
+    "float": (finite, _same),
+    "boolean": (_same, _same),
+    "uuid": (_same, uuid),
+    "decimal": (_write_decimal, _same),
+    "instant": (aware, _same),
+    "vector": (finite_vector, tuple),
+    "bytes": (_same, _same),
+}
+
+INFERENCE: Final = Table("inference", InferenceRecord, digests={"tag_digests": _tag_digests})
+MODEL_INFERENCE: Final = Table("model_inference", ModelInferenceRecord)
+BOOLEAN: Final = Table("boolean_metric_feedback", BooleanFeedback)
+FLOAT: Final = Table("float_metric_feedback", FloatFeedback)
+COMMENT: Final = Table("comment_feedback", CommentFeedback)
+DEMONSTRATION: Final = Table("demonstration_feedback", DemonstrationFeedback)
+HUMAN: Final = Table("human_feedback", HumanFeedback)
+DATAPOINT: Final = Table(
+    "datapoint", Datapoint, replaces=True, digests={"tag_digests": _tag_digests, "near_digests": _near_digests}
+)
+HOLDOUT_ACCESS: Final = Table("holdout_access", HoldoutAccess)
+EXAMPLE: Final = Table("dicl_example", Example)
+CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot, replaces=True)
+BATCH_REQUEST: Final = Table("batch_request", BatchRequest)
+BATCH_INFERENCE: Final = Table("batch_inference", BatchInference)
+
+TABLES: Final[Mapping[type[Record], Table[Record]]] = {
+    InferenceRecord: INFERENCE,
+    ModelInferenceRecord: MODEL_INFERENCE,
+    BooleanFeedback: BOOLEAN,
+    FloatFeedback: FLOAT,
+    CommentFeedback: COMMENT,
+    DemonstrationFeedback: DEMONSTRATION,
+    HumanFeedback: HUMAN,
+    Datapoint: DATAPOINT,
+    HoldoutAccess: HOLDOUT_ACCESS,
+    Example: EXAMPLE,
+    ConfigSnapshot: CONFIG_SNAPSHOT,
+    EvaluationRun: Table("evaluation_run", EvaluationRun),
+    WorkflowRun: Table("workflow_run", WorkflowRun),
+    WorkflowEpisode: Table("workflow_episode", WorkflowEpisode),
+    BatchRequest: BATCH_REQUEST,
+    BatchInference: BATCH_INFERENCE,
+    ApiKey: Table("api_key", ApiKey, replaces=True),
+}
