@@ -66,7 +66,7 @@ def row_of(batch: BatchRequest, inference: Inference, trial: Trial, stored: Inpu
         function_type=record.function_type,
         episode_id=record.episode_id,
         input=stored,
-        variant_probability=record.variant_probability,
+        variant_probability=trial.probability,
         model_name=batch.model_name,
         model_provider_name=batch.model_provider_name,
         snapshot_hash=record.snapshot_hash,
