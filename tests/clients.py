@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 import anyio
+import httpx
 import tensorzero as tz
 
 # `call(method, **arguments)`.
@@ -217,24 +218,37 @@ class Gateway:
     url: str
     folder: Path
 
+    def get(self, path: str, **query: Any) -> Any:
+        """What a GET of this path says, decoded."""
+        reply = httpx.get(f"{self.url}{path}", params=query, timeout=30)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def has_inference(self, id_: UUID | str) -> bool:
+        """Whether this inference is recorded."""
+        return "inference" in self._kinds(id_)
+
+    def has_feedback(self, id_: UUID | str) -> bool:
+        """Whether this feedback is recorded, of whatever kind."""
+        return any(kind.endswith("_feedback") for kind in self._kinds(id_))
+
+    def _kinds(self, id_: UUID | str) -> list[str]:
+        return [one["type"] for one in self.get(f"/internal/resolve_uuid/{id_}")["object_types"]]
+
     def row(self, id_: UUID | str, *columns: str) -> Any:
-        """These columns of the record of an inference; one alone comes without a tuple."""
+        """These columns of the record of an inference in SQLite, past the gateway; one alone comes without a tuple."""
         wanted = ", ".join(columns) or "id"
         with closing(sqlite3.connect(self.folder / "records.db")) as database:
             found = database.execute(f"SELECT {wanted} FROM inference WHERE id = ?", (UUID(str(id_)).bytes,)).fetchone()
         return found if found is None or len(columns) > 1 else found[0]
 
-    def has_feedback(self, id_: UUID) -> bool:
-        """Whether this feedback is recorded, of whatever kind."""
-        kinds = ("boolean_metric_feedback", "float_metric_feedback", "comment_feedback", "demonstration_feedback")
-        union = " UNION ALL ".join(f"SELECT id FROM {kind}" for kind in kinds)
-        with closing(sqlite3.connect(self.folder / "records.db")) as database:
-            return bool(database.execute(f"SELECT 1 FROM ({union}) WHERE id = ?", (id_.bytes,)).fetchone())
-
 
 @contextmanager
-def serving(folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **environment: str) -> Iterator[Gateway]:
-    """``headrace serve`` in a folder of its own, until the end of the block."""
+def serving(
+    folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, *, backend: str = "sqlite", **environment: str
+) -> Iterator[Gateway]:
+    """``headrace serve`` in a folder of its own, until the end of the block. A database's URL is in ``environment``."""
+    toml = toml.replace('backend = "sqlite"', f'backend = "{backend}"')
     for name, text in {**files, "headrace.toml": toml}.items():
         (folder / name).write_text(text)
     headrace = str(Path(sys.executable).with_name("headrace"))
@@ -261,19 +275,26 @@ def serving(folder: Path, toml: str = TOML, files: Mapping[str, str] = FILES, **
 
 
 def calling(url: str, kind: str) -> Call:
-    """The `sync` or the `async` client of TensorZero behind one way to call it; what streams comes as a list."""
+    """The `sync` or the `async` client of TensorZero behind one way to call it; what streams comes as a list.
+
+    One client serves all calls, since to build one takes longer than most calls do; closing one does nothing.
+    """
+
+    async def build() -> Any:
+        return await cast(Any, tz.AsyncTensorZeroGateway.build_http(gateway_url=url, timeout=30))
+
+    is_sync = kind == "sync"
+    client = tz.TensorZeroGateway.build_http(gateway_url=url, timeout=30) if is_sync else anyio.run(build)
 
     def sync(method: str, **arguments: Any) -> Any:
-        with tz.TensorZeroGateway.build_http(gateway_url=url, timeout=30) as client:
-            found = attrgetter(method)(client)(**arguments)
-            return list(found) if arguments.get("stream") else found
+        found = attrgetter(method)(client)(**arguments)
+        return list(found) if arguments.get("stream") else found
 
     async def async_(method: str, arguments: dict[str, Any]) -> Any:
-        async with await cast(Any, tz.AsyncTensorZeroGateway.build_http(gateway_url=url, timeout=30)) as client:
-            found = await attrgetter(method)(client)(**arguments)
-            return [chunk async for chunk in found] if arguments.get("stream") else found
+        found = await attrgetter(method)(client)(**arguments)
+        return [chunk async for chunk in found] if arguments.get("stream") else found
 
-    return sync if kind == "sync" else lambda method, **arguments: anyio.run(async_, method, arguments)
+    return sync if is_sync else lambda method, **arguments: anyio.run(async_, method, arguments)
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:

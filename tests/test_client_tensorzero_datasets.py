@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import tensorzero as tz
-from clients import ANSWER, PNG_BASE64, TEMPERATURE, TOML, WEATHER, Call, Gateway, calling, serving
+from clients import ANSWER, PNG_BASE64, SENTENCE, TEMPERATURE, WEATHER, Call, Gateway
 from tensorzero.generated_types import (
     AndDatapointFilter,
     CreateDatapointsFromInferenceRequestParamsInferenceQuery,
@@ -25,20 +24,10 @@ from tensorzero.generated_types import (
 )
 from tensorzero.util import uuid7
 
+pytest_plugins = ["backends"]
+
 HI: Any = {"messages": [{"role": "user", "content": "hi"}]}
 ID = str(uuid7())
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    toml = TOML.replace('backend = "sqlite"', 'backend = "memory"').replace('[sqlite]\npath = "records.db"\n', "")
-    with serving(tmp_path_factory.mktemp("tensorzero"), toml) as running:
-        yield running
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(gateway: Gateway, request: pytest.FixtureRequest) -> Call:
-    return calling(gateway.url, request.param)
 
 
 @pytest.fixture
@@ -223,3 +212,55 @@ def test_a_query_makes_datapoints_of_what_was_liked(call: Call, dataset: str) ->
     made = call("create_datapoints_from_inferences", dataset_name=dataset, params=params)
     mine = [each for each in get(call, dataset, *made.ids) if each.episode_id in episodes]
     assert {each.source_inference_id for each in mine} == {str(answers[n].inference_id) for n in (0, 2)}
+
+
+def test_inferences_become_datapoints(call: Call, dataset: str) -> None:
+    chat, weather, extract = (
+        call("inference", function_name=function, input=HI, tags={"a": "b"})
+        for function in ("chat", "weather", "extract")
+    )
+    call("feedback", metric_name="demonstration", value="better", inference_id=chat.inference_id)
+    ids = [str(answer.inference_id) for answer in (chat, weather, extract)]
+    params = tz.CreateDatapointsFromInferenceRequestParamsInferenceIds(inference_ids=ids)
+    made = call("create_datapoints_from_inferences", dataset_name=dataset, params=params)
+    assert isinstance(made, tz.CreateDatapointsResponse)
+    assert len(made.ids) == 3
+
+    found = call("get_datapoints", dataset_name=dataset, ids=made.ids).datapoints
+    assert {point.source_inference_id for point in found} == set(ids)
+    by_function = {point.function_name: point for point in found}
+    assert by_function["chat"].output[0].text == SENTENCE
+    assert by_function["chat"].tags == {"a": "b"}
+    assert by_function["weather"].output[0].arguments == WEATHER
+    assert by_function["extract"].output.parsed == {"answer": "Hello"}
+    assert by_function["extract"].output_schema["required"] == ["answer"]
+    with pytest.warns(DeprecationWarning, match="without a dataset name"):
+        assert len(call("get_datapoints", ids=made.ids).datapoints) == 3
+
+    (listed,) = call(
+        "list_datapoints", dataset_name=dataset, request=tz.ListDatapointsRequest(function_name="chat", limit=5)
+    ).datapoints
+    assert (listed.type, listed.input.messages[0].content[0].text) == ("chat", "hi")
+    assert len(call("list_datapoints", dataset_name=dataset, request=tz.ListDatapointsRequest(limit=2)).datapoints) == 2
+
+
+def test_a_query_makes_datapoints_of_demonstrations(call: Call, dataset: str) -> None:
+    answer = call("inference", function_name="again", input=HI)
+    call("feedback", metric_name="demonstration", value="better", inference_id=answer.inference_id)
+    params = CreateDatapointsFromInferenceRequestParamsInferenceQuery(
+        function_name="again", episode_id=str(answer.episode_id), output_source="demonstration"
+    )
+    made = call("create_datapoints_from_inferences", dataset_name=dataset, params=params)
+    (point,) = call("get_datapoints", dataset_name=dataset, ids=made.ids).datapoints
+    assert point.output[0].text == "better"
+    assert point.episode_id == str(answer.episode_id)
+
+
+def test_datapoints_of_no_inference_are_an_error(call: Call) -> None:
+    params = tz.CreateDatapointsFromInferenceRequestParamsInferenceIds(inference_ids=[ID])
+    with pytest.raises(tz.TensorZeroError, match=f"Inference {ID} not found") as caught:
+        call("create_datapoints_from_inferences", dataset_name="mine", params=params)
+    assert caught.value.status_code == 400
+    with pytest.raises(tz.TensorZeroError, match="Invalid dataset name") as caught:
+        call("create_datapoints_from_inferences", dataset_name="tensorzero::mine", params=params)
+    assert caught.value.status_code == 400

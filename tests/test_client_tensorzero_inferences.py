@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import tensorzero as tz
-from clients import PNG_BASE64, SENTENCE, TOML, WEATHER, Call, Gateway, calling, serving
+from clients import PNG_BASE64, SENTENCE, WEATHER, Call
 from tensorzero.generated_types import (
     InferenceFilterAnd,
     InferenceFilterBooleanMetric,
@@ -25,20 +24,10 @@ from tensorzero.generated_types import (
 )
 from tensorzero.util import uuid7
 
+pytest_plugins = ["backends"]
+
 HI: Any = {"messages": [{"role": "user", "content": "hi"}]}
 ID = str(uuid7())
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    toml = TOML.replace('backend = "sqlite"', 'backend = "memory"').replace('[sqlite]\npath = "records.db"\n', "")
-    with serving(tmp_path_factory.mktemp("tensorzero"), toml) as running:
-        yield running
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(gateway: Gateway, request: pytest.FixtureRequest) -> Call:
-    return calling(gateway.url, request.param)
 
 
 def listed(call: Call, **wanted: Any) -> list[str]:
@@ -110,7 +99,7 @@ def test_templates_keep_their_arguments(call: Call) -> None:
     assert found.input.messages[0].content[0].arguments == {"topic": "snow"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def episode(call: Call) -> tuple[str, list[str]]:
     """An episode of three inferences: the first is solved, the second is not, the third has a demonstration."""
     first = call("inference", function_name="chat", input=HI, tags={"n": "0"})
@@ -166,6 +155,9 @@ def test_pages_orders_and_searches(call: Call, episode: tuple[str, list[str]]) -
     assert found(after=ids[0], limit=1) == [ids[1]]
     assert found(order_by=[OrderByTimestamp(direction="ascending")]) == ids
     assert found(order_by=[OrderByMetric(name="solved", direction="descending")]) == ids
+    assert found(order_by=[OrderByMetric(name="solved", direction="ascending")]) == [ids[1], ids[0], ids[2]]
+    by_grade = [OrderByMetric(name="grade", direction="descending"), OrderByTimestamp(direction="ascending")]
+    assert found(order_by=by_grade) == ids
     relevance = OrderBySearchRelevance(direction="descending")
     assert found(search_query_experimental="MEGUMIN", order_by=[relevance]) == newest_first
     assert found(search_query_experimental="nowhere at all") == []
@@ -179,6 +171,24 @@ def test_pages_orders_and_searches(call: Call, episode: tuple[str, list[str]]) -
         with pytest.raises(tz.TensorZeroError) as caught:
             found(**wanted)
         assert caught.value.status_code == 400
+
+
+def test_pages_lead_to_the_end_and_back(call: Call) -> None:
+    first = call("inference", function_name="chat", input=HI)
+    episode_id = str(first.episode_id)
+    more = [call("inference", function_name="chat", input=HI, episode_id=episode_id) for _ in range(4)]
+    newest_first = [str(one.inference_id) for one in (first, *more)][::-1]
+
+    def page(**cursor: str) -> list[str]:
+        return listed(call, episode_id=episode_id, limit=2, **cursor)
+
+    pages = [page()]
+    while found := page(before=pages[-1][-1]):
+        pages.append(found)
+    assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+    assert page(after=newest_first[-1]) == newest_first[2:4]
+    assert page(after=newest_first[2]) == newest_first[:2]
+    assert page(after=newest_first[0]) == []
 
 
 @pytest.mark.parametrize(("source", "outputs"), [("inference", [SENTENCE] * 3), ("none", [None] * 3)])

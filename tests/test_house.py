@@ -36,7 +36,7 @@ KEEPERS = {
     "rich": ("cli",),
     "hypercorn": ("cli.serve",),
     "starlette": ("http", "asgi"),
-    "httpx": ("http.outgoing",),
+    "httpx": ("http.outgoing", "importing.clickhouse"),
     "httpcore": ("fetching",),
     "filetype": ("fetching",),
     "brotli": ("http.compression",),

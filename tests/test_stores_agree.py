@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from engines.clickhouse import clickhouse_database, clickhouse_server  # noqa: F401 - fixtures
-from engines.postgres import postgres_database, postgres_server  # noqa: F401 - fixtures
 from headrace import Store
 from headrace.conformance.rows import START
 from headrace.conformance.rows_history import History
@@ -20,6 +18,7 @@ from headrace_memory import Memory
 from headrace_memory import Settings as MemorySettings
 from questions import Asked, Questions
 
+pytest_plugins = ["backends"]
 pytestmark = pytest.mark.anyio
 
 SHOWN, LONGEST = 5, 2000
@@ -88,41 +87,6 @@ def shown(found: Any) -> str:
     if isinstance(found, list) and found and hasattr(found[0], "id"):
         found = f"{len(found)} rows: {[str(record.id) for record in found]}"
     return str(found)[:LONGEST]
-
-
-# -- stores -----------------------------------------------------------------------------------------------
-
-
-def sqlite(request: pytest.FixtureRequest) -> Store:
-    from headrace_sqlite import Settings, Sqlite
-
-    return Sqlite(Settings(path=request.getfixturevalue("tmp_path") / "headrace.db"))
-
-
-def postgres(request: pytest.FixtureRequest) -> Store:
-    from headrace_postgres import Postgres, Settings
-
-    return Postgres(Settings(url=request.getfixturevalue("postgres_database")))
-
-
-def clickhouse(request: pytest.FixtureRequest) -> Store:
-    from headrace_clickhouse import ClickHouse, Settings
-
-    return ClickHouse(Settings(url=request.getfixturevalue("clickhouse_database")))
-
-
-@pytest.fixture(
-    params=[
-        sqlite,
-        pytest.param(postgres, marks=pytest.mark.postgres),
-        pytest.param(clickhouse, marks=pytest.mark.clickhouse),
-    ],
-    ids=lambda build: build.__name__,
-)
-def store(request: pytest.FixtureRequest) -> Store:
-    """A store that is not open, over a fresh database."""
-    found: Store = request.param(request)
-    return found
 
 
 async def write(history: History, *stores: Store) -> None:

@@ -204,6 +204,23 @@ async def test_the_pauses_grow(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage().rpartition(" in ")[2] for record in caplog.records] == ["0.1 s", "0.5 s"]
 
 
+async def test_a_batch_that_does_not_get_through_leaves_in_pieces_and_in_order() -> None:
+    class Narrow(Fussy):
+        """Lets two records through at once, or the connection breaks."""
+
+        async def write(self, records: Sequence[Record]) -> None:
+            if len(records) > 2:
+                raise AWAY
+            await super().write(records)
+
+    store = Narrow()
+    async with running(store) as recorder:
+        await recorder.put(comments("abcdefgh"))
+        with anyio.fail_after(10):
+            await recorder.flush()
+    assert store.comments == list("abcdefgh")
+
+
 async def test_a_store_that_stays_away_is_given_up_at_the_end_and_told(caplog: pytest.LogCaptureFixture) -> None:
     store, dropped = Fussy(*[AWAY] * 100), list[int]()
     with caplog.at_level(logging.ERROR), anyio.fail_after(5):

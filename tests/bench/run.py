@@ -3,6 +3,7 @@
 scripts/bench            measure, show beside the last saved run
 scripts/bench --save     ... and keep this run
 scripts/bench --check    ... and fail if a ratio is more than 10 % worse than the last saved run
+scripts/bench --stores   measure the stores on real engines instead (see stores.py; --stores --help)
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ def help_milliseconds() -> float:
 
 def main() -> None:
     """Measure, show, and perhaps save or judge."""
+    if any(argument.partition("=")[0] == "--stores" for argument in sys.argv[1:]):
+        import stores  # it imports this module, and engines that are not always there
+
+        stores.main(sys.argv[1:])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--check", action="store_true")

@@ -217,6 +217,7 @@ class Recorder:
             except Exception as error:  # a bug in the store's plugin, too, must not end the gateway
                 if _is_away(error):
                     await self._pause(len(batch), error)
+                    size = max(1, len(batch) // 2)  # a bad line, or little memory, may let no more than a few through
                     continue
                 size = max(1, len(batch) // 2)  # find the one, keep its neighbours
                 if len(batch) > 1:
@@ -346,8 +347,10 @@ class Recorder:
         is_full = len(self._queue) - self._sending >= self._capacity
         if self._failures:
             return bool(is_full or self._spilled or self._stopping)
-        # The store answers. What comes behind spilled records goes there only where it cannot wait.
-        return bool((is_full and (self._drops or self._spilled)) or (self._spilled and self._wait))
+        # The store answers. What comes behind spilled records goes there only where it cannot wait: once a batch is all
+        # that is left, it can, or else a store that takes longer than the disk would never be caught up with.
+        is_behind = self._spilled > self._max_rows
+        return bool((is_full and (self._drops or self._spilled)) or (is_behind and self._wait))
 
     async def _move(self, spill: Spill) -> bool:
         """Move some from the queue to the spill; False if it does not take them."""

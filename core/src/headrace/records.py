@@ -287,7 +287,7 @@ class BatchInference(Struct, frozen=True, kw_only=True, tag="batch_inference"):
     function_type: FunctionType
     episode_id: UUID
     input: Input
-    variant_probability: float
+    variant_probability: float | None
     model_name: str
     model_provider_name: str
     snapshot_hash: str

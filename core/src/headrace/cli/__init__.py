@@ -19,9 +19,13 @@ COMMANDS: Mapping[str, str] = {
     "plugins": "See what is installed, and why something is not loaded.",
     "models": "Pull and list local model weights.",
     "store": "Look after the store: schema, copies, moves, retention.",
+    "import": "Bring the history of another gateway.",
     "evaluate": "Score variants on a dataset.",
     "optimize": "Make a better variant from data.",
 }
+
+# A module cannot be called by a word of the language.
+_MODULES: Mapping[str, str] = {"import": "importing"}
 
 
 class Lazy(click.Group):
@@ -35,7 +39,8 @@ class Lazy(click.Group):
         """Import it now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = getattr(import_module(f"{__name__}.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -68,7 +68,6 @@ def test_offers_the_type_postgres() -> None:
         {"url": UNREACHABLE, "schema_name": ""},
         {"url": UNREACHABLE, "schema_name": "x" * 64},
         {"url": UNREACHABLE, "schema_name": "pg_mine"},
-        {"url": UNREACHABLE, "shcema": "x"},
         {"url": UNREACHABLE, "inference_data_retention_days": 0},
     ],
 )

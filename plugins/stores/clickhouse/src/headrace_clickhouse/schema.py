@@ -206,7 +206,7 @@ def _records(dialect: Dialect) -> list[str]:
             d,
             "batch_inference",
             f"batch_id UUID, model_inference_id UUID, {names}, function_type {_N}, episode_id UUID, input {_TEXT},"
-            f" variant_probability Float64, {models}, snapshot_hash {_N}, system {_TEXT_OR_NULL},"
+            f" variant_probability Nullable(Float64), {models}, snapshot_hash {_N}, system {_TEXT_OR_NULL},"
             f" input_messages {_TEXT}, tools {_TEXT_OR_NULL}, output_schema {_TEXT_OR_NULL}, inference_params {_TEXT},"
             f" raw_request {_TEXT}, {_TAGS}, {_BY_ID}",
             batch,

@@ -97,7 +97,7 @@ _RECORDS: Final = Step(
             id uuid PRIMARY KEY, batch_id uuid NOT NULL, model_inference_id uuid NOT NULL,
             function_name text COLLATE "C" NOT NULL, variant_name text COLLATE "C" NOT NULL,
             function_type text NOT NULL, episode_id uuid NOT NULL, input text NOT NULL,
-            variant_probability float8 NOT NULL, model_name text COLLATE "C" NOT NULL,
+            variant_probability float8, model_name text COLLATE "C" NOT NULL,
             model_provider_name text COLLATE "C" NOT NULL, snapshot_hash text NOT NULL, system text,
             input_messages text NOT NULL, tools text, output_schema text, inference_params text NOT NULL,
             raw_request text NOT NULL, tags text NOT NULL)""",

@@ -53,12 +53,12 @@ class Server:
                 await _close(connection)
 
     async def open_pool(self) -> Pool:
-        """A pool with one open connection. Raise StoreError."""
+        """A pool that connects when it is asked for something. Raise StoreError."""
         self._need_asyncio()
-        # A database that the gateway cannot reach is told of now, so one connection is opened at once.
         with self.errors(_CONNECT):
             pool = await asyncpg.create_pool(
-                min_size=1,
+                # With any floor, asyncpg logs a traceback for each attempt to restore it while the server is away.
+                min_size=0,
                 max_size=self._settings.connection_pool_size,
                 **self._options(command_timeout=self._settings.command_timeout_s),
             )
@@ -175,6 +175,10 @@ class Pool:
         connection = await self._pool.acquire()
         try:
             yield connection
+        except (asyncio.CancelledError, TimeoutError):
+            # To bring it in order would be to ask a server that has perhaps fallen silent, for as long again.
+            connection.terminate()
+            raise
         finally:
             with anyio.CancelScope(shield=True):
                 await self._pool.release(connection)
@@ -187,7 +191,9 @@ class Pool:
             try:
                 yield connection
                 await transaction.commit()
-            except BaseException:
+            except TimeoutError:
+                raise
+            except Exception:
                 with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
                     if connection.is_in_transaction():
                         await transaction.rollback()

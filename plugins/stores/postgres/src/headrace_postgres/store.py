@@ -86,7 +86,7 @@ class Postgres:
             return
         async with pool.writing() as connection:
             for sql, rows in statements:
-                await connection.executemany(sql, rows)
+                await connection.execute(sql, *rows)
 
     # -- inferences -------------------------------------------------------------------------------------------
 

@@ -51,16 +51,24 @@ class Table(Generic[R_co]):
         """
         self.name = name
         self.kind = kind
+        self.replaces = replaces
         self.key = "hash" if kind is ConfigSnapshot else "id"
         self._columns = [(column, *_code(column)) for column in columns(kind)]
         self._digests = digests or {}
         names = [f'"{column.name}"' for column in columns(kind)]
         self.columns = ", ".join(names)
         names += self._digests
-        marks = ", ".join(f"${n + 1}" for n in range(len(names)))
+        types = [_TYPES.get(column.kind, "text") for column in columns(kind)] + ["uuid[]"] * len(self._digests)
+        # One statement for all rows, planned once. An array of arrays would come apart, so these travel as text.
+        marks = ", ".join(f"${n}::{'text' if '[' in of else of}[]" for n, of in enumerate(types, 1))
+        values = ", ".join(f"c{n}::{of}" for n, of in enumerate(types, 1))
+        aliases = ", ".join(f"c{n}" for n in range(1, len(types) + 1))
         changes = ", ".join(f"{each} = EXCLUDED.{each}" for each in names)
         conflict = f'("{self.key}") DO UPDATE SET {changes}' if replaces else "DO NOTHING"
-        self.insert = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT {conflict}"
+        self.insert = (
+            f"INSERT INTO {name} ({', '.join(names)}) SELECT {values} FROM unnest({marks}) AS rows ({aliases})"
+            f" ON CONFLICT {conflict}"
+        )
 
     def row(self, record: Struct) -> list[Any]:
         """The record's columns. Raise ValueError, which says where, for a field that has no stored form."""
@@ -83,20 +91,24 @@ class Table(Generic[R_co]):
             yield column.name, None if value is None else read(value)
 
 
-def inserts(records: Sequence[Record]) -> list[tuple[str, list[list[Any]]]]:
-    """What to execute, in order, with which rows. Raise ValueError for a record that has no stored form.
+def inserts(records: Sequence[Record]) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """What to execute, in order, with the columns of the rows. Raise ValueError for a record without a stored form.
 
-    Rows are sorted by key, so that two who write the same ones wait for each other instead of blocking each other.
+    Rows are sorted by key, so that two who write the same ones wait for each other instead of blocking each other. Of
+    those with one key, of which a statement takes only one, it is the one that will stay.
     """
-    found: dict[type[Record], list[Record]] = {kind: [] for kind in TABLES}
+    found: dict[type[Record], dict[Any, Record]] = {kind: {} for kind in TABLES}
     for record in records:
-        found[type(record)].append(record)
-    statements: list[tuple[str, list[list[Any]]]] = []
-    for kind, rows in found.items():
-        if rows:
-            table = TABLES[kind]
-            statements.append((table.insert, [table.row(row) for row in sorted(rows, key=_key)]))
-    return statements
+        rows = found[type(record)]
+        if TABLES[type(record)].replaces:
+            rows[_key(record)] = record
+        else:
+            rows.setdefault(_key(record), record)
+    return [
+        (TABLES[kind].insert, list(zip(*(TABLES[kind].row(rows[key]) for key in sorted(rows)), strict=True)))
+        for kind, rows in found.items()
+        if rows
+    ]
 
 
 def digest(*texts: str) -> UUID:
@@ -152,12 +164,21 @@ def _write_decimal(value: Any) -> Any:
     return value
 
 
-def _tag_digests(record: Any) -> list[UUID]:
-    return [digest(key, value) for key, value in record.tags.items()]
+def _tag_digests(record: Any) -> str:
+    return _array(digest(key, value) for key, value in record.tags.items())
 
 
-def _near_digests(record: Any) -> list[UUID]:
-    return [digest(key) for key in record.near_keys]
+def _near_digests(record: Any) -> str:
+    return _array(map(digest, record.near_keys))
+
+
+def _write_vector(values: Sequence[float]) -> str:
+    return _array(map(float.__repr__, map(float, finite_vector(values))))
+
+
+def _array(values: Iterable[object]) -> str:
+    """As PostgreSQL writes an array of what needs no quotes."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def _same(value: Any) -> Any:
@@ -172,8 +193,19 @@ _CODES: Final[Mapping[ColumnKind, tuple[Code, Code]]] = {
     "uuid": (_same, uuid),
     "decimal": (_write_decimal, _same),
     "instant": (aware, _same),
-    "vector": (finite_vector, tuple),
+    "vector": (_write_vector, tuple),
     "bytes": (_same, _same),
+}
+
+_TYPES: Final[Mapping[ColumnKind, str]] = {
+    "integer": "bigint",
+    "float": "float8",
+    "boolean": "boolean",
+    "uuid": "uuid",
+    "decimal": "numeric",
+    "instant": "timestamptz",
+    "vector": "float4[]",
+    "bytes": "bytea",
 }
 
 INFERENCE: Final = Table("inference", InferenceRecord, digests={"tag_digests": _tag_digests})
