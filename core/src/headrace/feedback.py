@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from .contracts import Clock, InferenceQuery, Store
-from .errors import BadRequest, NotFound
+from .errors import BadRequest, NotFound, StoreError
 from .filters import Level
 from .functions import parse_output
 from .ids import new_id, unix_seconds
@@ -97,7 +97,7 @@ class FeedbackDesk:
         self._validate_targets = validate_targets
 
     async def give(self, request: FeedbackRequest) -> UUID:
-        """Check and record; returns the feedback's id. Raise BadRequest or NotFound (http-api 18)."""
+        """Check and record; returns the feedback's id. Raise BadRequest or NotFound (http-api 18), StoreError."""
         if self._store is None or self._recorder is None:
             raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
         request = structs.replace(request, metric_name=canonical(request.metric_name))
@@ -169,7 +169,10 @@ class FeedbackDesk:
             query = InferenceQuery(episode_ids=(id_,), limit=1)
         found = await self._store.inferences(query)
         if not found:
-            await self._recorder.flush()
+            with anyio.move_on_after(_LAG_S) as patience:
+                await self._recorder.flush()
+            if patience.cancelled_caught:
+                raise StoreError("records wait for the store, perhaps this target among them: try again later")
             found = await self._store.inferences(query)
         # Another worker may hold it in its queue still, so a fresh id is worth a little patience.
         age = max(self._clock.time() - unix_seconds(id_), 0.0)

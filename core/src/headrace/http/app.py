@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
 import msgspec
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -36,6 +37,8 @@ from .errors import Edge, keep, native_body
 from .routing import Route, introduce
 
 _VERSION_HEADER = "x-tensorzero-gateway-version"
+# A store that has not answered by then is not well; whoever asks for our health has no more patience either.
+_PING_S = 5.0
 
 
 def create_app(
@@ -118,8 +121,9 @@ class Status:
         parts = dict.fromkeys(("gateway", "clickhouse", "postgres", "valkey", "valkey_cache", "store"), "ok")
         if self._gateway.store is not None:
             try:
-                await self._gateway.store.ping()
-            except StoreError:
+                with anyio.fail_after(_PING_S):
+                    await self._gateway.store.ping()
+            except (StoreError, TimeoutError):
                 parts["store"] = "error"
         status = 200 if "error" not in parts.values() else 503
         return _json({**parts, "records": "ok" if self._gateway.keeps_records else "error"}, status)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 from headrace.errors import StoreError
@@ -16,9 +18,12 @@ from .sql import Statement
 
 _LOG = logging.getLogger(__name__)
 _LOCK = "schema_migration_lock"
-# Older locks are of a process that died: no step takes as long. Two at once would do no harm forward, as every
-# statement may be done again; back and forward at once would.
-_LOCK_LASTS_S = 60
+# Who has the lock says so in it this often. A lock in which nobody has said anything for so long, by the clock of who
+# waits, is of a process that died. Were two at once, it would do no harm forward, as every statement may be done again;
+# back and forward at once would.
+_RENEWED_EVERY_S = 1.0
+_LOCK_LASTS_S = 6.0
+_WAITS_SILENTLY_S = 1.0
 
 
 class Migration:
@@ -59,8 +64,27 @@ class Migration:
                     f"CREATE DATABASE IF NOT EXISTS `{self._client.database}`{self._dialect.on}", database=""
                 )
             async with self._locked():
-                await self._go(wanted)
+                await self._go_and_renew(wanted)
         return await self.status()
+
+    async def _go_and_renew(self, wanted: int) -> None:
+        failed: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._renew)
+            try:
+                await self._go(wanted)
+            except Exception as error:  # out of the group, which would wrap it
+                failed = error
+            tasks.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+
+    async def _renew(self) -> None:
+        while True:
+            # Whoever migrates meets the same trouble, and knows better what to make of it.
+            with suppress(StoreError):
+                await self._client.insert(f"{_LOCK} (held)", [[True]])
+            await anyio.sleep(_RENEWED_EVERY_S)
 
     async def _go(self, wanted: int) -> None:
         found = await self._found()
@@ -112,6 +136,9 @@ class Migration:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Alone, among all that use this server: to create a table that is there is refused, whoever tries."""
+        began = changed = time.monotonic()
+        seen: list[Any] | None = None
+        has_told = False
         while True:
             try:
                 await self._client.run(f"CREATE TABLE {_LOCK} (held Bool) ENGINE = Memory")
@@ -119,8 +146,20 @@ class Migration:
             except Refusal as error:
                 if error.code != TABLE_ALREADY_EXISTS:
                     raise
-            if await self._lock_age_s() > _LOCK_LASTS_S:
+            said, now = await self._said_in_lock(), time.monotonic()
+            if said != seen:
+                seen, changed = said, now
+            elif now - changed > _LOCK_LASTS_S:
+                _LOG.warning("%s: the migration that went on there is dead: going on in its place", self._client.where)
                 await self._client.run(f"DROP TABLE IF EXISTS {_LOCK} SYNC")
+                continue
+            if not has_told and now - began > _WAITS_SILENTLY_S:
+                has_told = True
+                _LOG.warning(
+                    "%s: waiting for another migration to end; one that gives no sign for %g s counts as dead",
+                    self._client.where,
+                    _LOCK_LASTS_S,
+                )
             await anyio.sleep(0.1)
         try:
             yield
@@ -128,11 +167,12 @@ class Migration:
             with anyio.move_on_after(10, shield=True):
                 await self._client.run(f"DROP TABLE IF EXISTS {_LOCK} SYNC")
 
-    async def _lock_age_s(self) -> float:
+    async def _said_in_lock(self) -> list[Any] | None:
+        """Which lock it is, and how often it was renewed; None is no lock any more."""
         asked = Statement()
         asked.text = (
-            "SELECT toFloat64(now() - metadata_modification_time) FROM system.tables"
+            "SELECT uuid, total_rows FROM system.tables"
             f" WHERE database = {asked.string(self._client.database)} AND name = {asked.string(_LOCK)}"
         )
         rows = await self._client.rows(asked)
-        return float(rows[0][0]) if rows else 0.0
+        return rows[0] if rows else None

@@ -20,6 +20,7 @@ Row: TypeAlias = Sequence[Any]
 
 _CONNECT = "connect"
 _CONNECT_TIMEOUT_S = 10
+_RELEASE_TIMEOUT_S = 5
 _SEARCH_PATH = "search_path"
 _UNREADABLE = "(a URL that cannot be read)"
 
@@ -175,13 +176,10 @@ class Pool:
         connection = await self._pool.acquire()
         try:
             yield connection
-        except (asyncio.CancelledError, TimeoutError):
-            # To bring it in order would be to ask a server that has perhaps fallen silent, for as long again.
-            connection.terminate()
-            raise
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._pool.release(connection)
+            # To bring it in order is to ask the server, which may have fallen silent: the pool ends it then.
+            with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
+                await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
 
     @asynccontextmanager
     async def _transaction(self, **how: Any) -> AsyncIterator[Connection]:

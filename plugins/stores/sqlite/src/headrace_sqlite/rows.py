@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
@@ -37,6 +38,9 @@ from msgspec import Struct
 R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
+
+# Rows of one statement. SQLite gives Python's lock back between statements, and a busy event loop may keep it then.
+_TOGETHER: Final = 32
 
 # Tags go in before their inferences: those of an inference that is there already (a batch sent twice) stay out.
 _INSERT_TAG: Final = """
@@ -75,24 +79,47 @@ class Table(Generic[R_co]):
         fields = columns(kind)
         self._names = [field.name for field in fields]
         self._values = attrgetter(*self._names)
-        self._writers = [_keep_null(_writer(field)) if field.name not in null_texts else json_text for field in fields]
+        self._writers = {field.name: _writer(field) for field in fields}
+        # A row is made for each record on its way, so what is stored as it is costs nothing here.
+        self._changes = [(n, _writer(field)) for n, field in enumerate(fields) if _writer(field) is not _same]
+        self._null_texts = [n for n, field in enumerate(fields) if field.name in null_texts]
         self._readers = [_reader(field) for field in fields]
         self.columns = ", ".join(f'"{each}"' for each in self._names)
         marks = ", ".join("?" * len(self._names))
         verb, rest = ("INSERT OR REPLACE", "") if replaces else ("INSERT", " ON CONFLICT DO NOTHING")
         self.insert = f"{verb} INTO {name} ({self.columns}) VALUES ({marks}){rest}"
+        self._insert_many = f"{verb} INTO {name} ({self.columns}) VALUES {', '.join([f'({marks})'] * _TOGETHER)}{rest}"
 
     def row(self, record: Struct) -> tuple[Any, ...]:
         """The record's columns. Raise ValueError where a field has no stored form."""
         try:
-            return tuple([write(value) for write, value in zip(self._writers, self._values(record), strict=True)])
+            row = list(self._values(record))
+            for n, write in self._changes:
+                if row[n] is not None:
+                    row[n] = write(row[n])
+            for n in self._null_texts:
+                row[n] = row[n] or "null"
+            return tuple(row)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"{self.name} {getattr(record, self.key, '')}: {error}") from error
 
+    def inserts(self, rows: Rows) -> Iterator[tuple[str, Rows]]:
+        """Statements that insert these rows, most of them many at once."""
+        whole = len(rows) // _TOGETHER * _TOGETHER
+        if whole:
+            yield (
+                self._insert_many,
+                [tuple(chain.from_iterable(rows[at : at + _TOGETHER])) for at in range(0, whole, _TOGETHER)],
+            )
+        if whole < len(rows):
+            yield self.insert, rows[whole:]
+
     def stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Some fields as their columns hold them."""
-        writers = dict(zip(self._names, self._writers, strict=True))
-        return {name: writers[name](value) for name, value in values.items()}
+        nulls = {self._names[n]: "null" for n in self._null_texts}
+        return {
+            name: nulls.get(name) if value is None else self._writers[name](value) for name, value in values.items()
+        }
 
     def records(self, rows: Iterable[Sequence[Any]]) -> list[R_co]:
         """The records of rows that were selected with ``columns``."""
@@ -112,32 +139,30 @@ class Table(Generic[R_co]):
 def statements(records: Sequence[Record | CacheEntry]) -> list[tuple[str, Rows]]:
     """What to execute, in order, with which rows. Raise ValueError for a record that has no stored form."""
     tags: Rows = []
-    rows: dict[str, Rows] = {_INSERT_TAG: tags}
+    by_table: dict[Table[Any], Rows] = {}
     datapoints: dict[UUID, Datapoint] = {}  # of several with one id the last one stays, and so do its tags
     for record in records:
         table = _TABLES[type(record)]
-        rows.setdefault(table.insert, []).append(table.row(record))
+        by_table.setdefault(table, []).append(table.row(record))
         if isinstance(record, InferenceRecord):
             tags.extend([(key, value, record.id.bytes) for key, value in record.tags.items()])
         elif isinstance(record, Datapoint):
             datapoints[record.id] = record
+    found = [(_INSERT_TAG, tags)]
+    for table, rows in by_table.items():
+        found += table.inserts(rows)
     if datapoints:
         ids: Rows = [(id_.bytes,) for id_ in datapoints]
-        rows[_DELETE_DATAPOINT_TAGS] = rows[_DELETE_NEAR_KEYS] = ids
-        rows[_INSERT_DATAPOINT_TAG] = [
-            (id_.bytes, key, value) for id_, point in datapoints.items() for key, value in point.tags.items()
-        ]
-        rows[_INSERT_NEAR_KEY] = [(id_.bytes, key) for id_, point in datapoints.items() for key in point.near_keys]
-    return list(rows.items())
+        found += [(_DELETE_DATAPOINT_TAGS, ids), (_DELETE_NEAR_KEYS, ids)]
+        pairs = [(id_.bytes, *tag) for id_, point in datapoints.items() for tag in point.tags.items()]
+        near = [(id_.bytes, key) for id_, point in datapoints.items() for key in point.near_keys]
+        found += [(_INSERT_DATAPOINT_TAG, pairs), (_INSERT_NEAR_KEY, near)]
+    return found
 
 
 def instant_text(value: datetime) -> str:
     """An instant as it is stored: in UTC with microseconds, so that texts sort as instants do."""
     return aware(value).astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _keep_null(write: Code) -> Code:
-    return lambda value: None if value is None else write(value)
 
 
 def _writer(column: Column) -> Code:
