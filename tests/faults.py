@@ -53,8 +53,6 @@ level = "inference"
 
 # What no drill may bring about.
 _NEVER = re.compile(r"records are lost|refused a record|cannot be read|were dropped|Traceback|never retrieved")
-# What Hypercorn says of a request that it cuts off at the end of its grace: feedback that still waits for its target.
-_CUT_OFF = re.compile(r"^.*asyncio: Exception in callback StreamReaderProtocol(?s:.*?)^asyncio.*CancelledError$", re.M)
 
 
 class Engine(Protocol):
@@ -192,7 +190,7 @@ class Drill:
         answered = self.answered
         tables = [("inference", "id"), ("model_inference", "inference_id"), ("boolean_metric_feedback", "id")]
         rows = [self.engine.ids(*each) for each in tables]
-        log = _CUT_OFF.sub("", "".join(path.read_text() for path in self._logs))
+        log = "".join(path.read_text() for path in self._logs)
         finding = Finding(
             self.engine.backend,
             self.is_async,
@@ -248,9 +246,7 @@ class Drill:
                 said: dict[str, str] = json.load(reply)
                 return said
         except urllib.error.HTTPError as error:
-            # Feedback that waits for its target is cut off when the gateway ends.
-            if not (self.gone.is_set() and route == "feedback"):
-                self.answered.refusals.append(f"{route}: {error.code} {error.read().decode()}")
+            self.answered.refusals.append(f"{route}: {error.code} {error.read().decode()}")
             return None
 
 
@@ -287,7 +283,7 @@ def kill_the_gateway(drill: Drill) -> Finding:
     """Twice, while it writes; then start it once more."""
     for _ in range(2):
         with drill.gateway() as served, drill.load(served):
-            drill.grows(60)
+            drill.grows(30)
             drill.kill9(served)
     before = drill.found()
     with drill.gateway() as served:
@@ -373,9 +369,14 @@ class Disk:
 
     def leave(self, free_bytes: int) -> None:
         """Let there be so much free, and no more."""
-        about = os.statvfs(self.folder)
-        used = (about.f_blocks - about.f_bfree) * about.f_frsize
-        self.resize(str(used + free_bytes))
+        for tries_left in reversed(range(50)):
+            about = os.statvfs(self.folder)
+            used = (about.f_blocks - about.f_bfree) * about.f_frsize
+            try:
+                return self.resize(str(used + free_bytes))
+            except OSError:  # somebody has written more than that since we looked
+                if not tries_left:
+                    raise
 
     def unmount(self) -> None:
         """Let it go; a file that is still open there does not stop this."""

@@ -16,6 +16,7 @@ from faults_table import Finding
 
 # A close that is an error to the other side, like that of a machine which is gone.
 _ABORT = struct.pack("ii", 1, 0)
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass
@@ -23,12 +24,15 @@ class Proxy:
     """Listens at ``port``. The attributes may change at any time.
 
     A new connection is cut after so many bytes, to the server or from it, as ``cut_after`` says; None is never.
+    ``spares_server`` moves a cut out of the head of an HTTP request, into the body behind it, and ends the server's
+    side of a connection in order; the client's is always cut.
     """
 
     server: tuple[str, int]
     port: int = 0
     cut_after: Callable[[], tuple[int, str] | None] = lambda: None
     on_cut: Callable[[], None] = lambda: None
+    spares_server: bool = False
     cuts: int = 0
     bytes_to_server: int = 0
     flowing: threading.Event = field(default_factory=threading.Event)
@@ -52,7 +56,7 @@ class Proxy:
                 _abort(client)
                 continue
             server.settimeout(None)
-            self._open |= {client, server}
+            self._open.add(client)
             limit, direction = self.cut_after() or (0, "")
             for source, target, name in ((client, server, "to"), (server, client, "from")):
                 most = limit if name == direction else None
@@ -63,7 +67,9 @@ class Proxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 self.flowing.wait()
-                rest = len(data) if most is None else most - passed
+                rest = len(data) if most is None else max(0, most - passed)
+                if self.spares_server and name == "to" and _END_OF_HEAD in data:
+                    rest = max(rest, data.index(_END_OF_HEAD) + len(_END_OF_HEAD))
                 target.sendall(data[:rest])
                 passed += len(data)
                 if name == "to":
@@ -72,9 +78,13 @@ class Proxy:
                     self.cuts += 1
                     self.on_cut()
                     break
-        for each in (source, target):
-            _abort(each)
-            self._open.discard(each)
+        client, server = (source, target) if name == "to" else (target, source)
+        _abort(client)
+        self._open.discard(client)
+        if self.spares_server:
+            _hang_up(server)
+        else:
+            _abort(server)
 
 
 @contextmanager
@@ -98,10 +108,10 @@ def proxied(host: str, port: int) -> Iterator[Proxy]:
 def at_random(seed: int) -> Callable[[], tuple[int, str]]:
     """For ``cut_after``: now a request does not arrive whole, now the answer to one that did."""
     dice = random.Random(seed)
-    return lambda: (int(10 ** dice.uniform(2.5, 6)), dice.choice(("to", "from")))
+    return lambda: (int(10 ** dice.uniform(2.5, 5)), dice.choice(("to", "from")))
 
 
-def cut_connections(drill: Drill, proxy: Proxy, *, cuts: int = 12) -> Finding:
+def cut_connections(drill: Drill, proxy: Proxy, *, cuts: int = 8) -> Finding:
     """Cut connections again and again, while records are on their way, or the answer that they have arrived."""
     with drill.gateway() as served:
         with drill.load(served):
@@ -124,6 +134,7 @@ def fall_silent(drill: Drill, proxy: Proxy) -> Finding:
         with drill.load(served):
             drill.grows(20)
             proxy.flowing.clear()
+            drill.troubled(served, store="error")
             drill.grows(20)
             drill.logged(served, "the store is away: records go to")
             before = drill.found()
@@ -143,6 +154,15 @@ def kill_the_migration(folder: Path, toml: str, proxy: Proxy, limit_bytes: int |
             proxy.cut_after = lambda: (limit_bytes, "to")
         code, said = ended(process)
     assert (code == 0) == (limit_bytes is None), said
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.settimeout(10)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+    connection.close()
 
 
 def _abort(connection: socket.socket) -> None:

@@ -19,7 +19,10 @@ from headrace_clickhouse import ClickHouse, Settings
 
 pytestmark = pytest.mark.clickhouse
 
-EACH_WAY = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+# Asynchronously the same fault meets the same code with more at stake in memory, so `-m "not slow"` asks once.
+EACH_WAY = pytest.mark.parametrize(
+    "is_async", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sync", "async"]
+)
 
 
 class Database:
@@ -44,6 +47,9 @@ class Database:
         parts = urlsplit(self.server.url)
         assert parts.hostname and parts.port
         with proxied(parts.hostname, parts.port) as proxy:
+            # The engine of these tests, a library that listens, aborts when a connection ends within the head of a
+            # request: one plain socket does it. It survives an end within a body, or before the answer.
+            proxy.spares_server = True
             self.url = f"http://127.0.0.1:{proxy.port}/{self.name}"
             yield proxy
 
@@ -60,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def database(server: Server) -> Database:
-    if not server.answers():  # see test_connections_are_cut_in_the_middle
+    if not server.answers():  # a test that failed has left it so
         server.start()
     return Database(server)
 
@@ -89,8 +95,6 @@ def test_kill_9_of_the_server_and_then_of_the_gateway(new_drill: Any, server: Se
     kill_both(new_drill(is_async=is_async), "`kill -9` of the server, then of the gateway", server.kill9, server.start)
 
 
-# Not strict: the engine of these tests (a library that listens) ends by itself after some connections are cut.
-@pytest.mark.xfail(reason="the engine dies after about three connections were cut; cause unknown", strict=False)
 @EACH_WAY
 def test_connections_are_cut_in_the_middle(new_drill: Any, database: Database, is_async: bool) -> None:
     with database.proxied() as proxy:
@@ -122,13 +126,10 @@ def test_the_disk_of_the_server_is_full(serve: Any, tmp_path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.slow  # the lock of a process that was killed lasts for a minute (migration._LOCK_LASTS_S)
 def test_kill_9_of_a_migration(server: Server, serve: Any, tmp_path: Path) -> None:
-    """After some bytes of it have reached the server, several times; each time it can be done again."""
+    """After half of it has reached the server: it can be done again, once its lock has run out."""
     whole = 0
-    if not server.answers():
-        server.start()
-    for share in (0, 0.4, 0.8):
+    for share in (0, 0.5):
         database = Database(server)
         own_url = database.url
         with database.proxied() as proxy:

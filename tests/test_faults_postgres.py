@@ -22,7 +22,10 @@ from headrace_postgres import Postgres, Settings
 
 pytestmark = pytest.mark.postgres
 
-EACH_WAY = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+# Asynchronously the same fault meets the same code with more at stake in memory, so `-m "not slow"` asks once.
+EACH_WAY = pytest.mark.parametrize(
+    "is_async", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sync", "async"]
+)
 
 
 class Database:
@@ -156,7 +159,7 @@ def test_the_disk_of_the_server_is_full(serve: Any, tmp_path: Path) -> None:
 def test_kill_9_of_a_migration(server: OwnServer, serve: Any, tmp_path: Path) -> None:
     """After some bytes of it have reached the server, several times; each time it can be done again."""
     whole = 0
-    for share in (0, 0.1, 0.4, 0.7, 0.95):
+    for share in (0, 0.4, 0.8):
         with server.database() as url:
             database = Database(server, url)
             with database.proxied() as proxy:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 SHOWN, LONGEST = 5, 2000
 PART = 250
+QUESTIONS = 400
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ async def test_answers_as_memory_does(store: Store, seed: int) -> None:
     history = History(seed)
     async with Memory(MemorySettings()) as memory, store:
         await write(history, memory, store)
-        differences = await compare(memory, store, Questions(history).ask(750))
+        differences = await compare(memory, store, Questions(history).ask(QUESTIONS))
     assert not differences, told(differences)
 
 
@@ -122,7 +123,7 @@ async def test_ends_what_is_old_as_memory_does(store: Store) -> None:
         for days, what in enumerate(("data", "feedback", "data", "model_inferences", "batches", "inferences"), 6):
             cut = START + timedelta(days=days)
             differences += await compare(memory, store, iter([Asked("expire", (what, cut), {})] * 2))
-            differences += await compare(memory, store, Questions(history).ask(60))
+            differences += await compare(memory, store, Questions(history).ask(40))
     assert not differences, told(differences)
 
 
@@ -132,7 +133,7 @@ async def test_questions_are_not_all_answered_with_nothing() -> None:
     said: dict[str, int] = {}
     async with Memory(MemorySettings()) as memory:
         await write(history, memory)
-        for asked in Questions(history).ask(750):
+        for asked in Questions(history).ask(QUESTIONS):
             found = await answer(memory, asked)
             assert not isinstance(found, str), found
             said[asked.method] = said.get(asked.method, 0) + bool(found)

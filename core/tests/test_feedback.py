@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import anyio
+import httpx
 import pytest
 from headrace.errors import BadRequest, HeadraceError, NotFound
 from headrace.exchange import InferenceRequest
 from headrace.feedback import FeedbackRequest
+from headrace.http.app import create_app
 from headrace.ids import new_id
-from headrace.records import BooleanFeedback, CommentFeedback, DemonstrationFeedback, FloatFeedback
+from headrace.records import BooleanFeedback, CommentFeedback, DemonstrationFeedback, FloatFeedback, Record
 from headrace.types import CheckedToolCall, Input, InputMessage, JsonOutput, Text, Tool
+from headrace_memory import Memory, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -195,3 +200,42 @@ async def test_without_a_store_feedback_is_refused(registry: Any) -> None:
     async with assemble(loads("[gateway.observability]\nenabled = false"), registry, transport=Script()) as gateway:
         with pytest.raises(HeadraceError, match="needs a store"):
             await gateway.feedback.give(FeedbackRequest(metric_name="comment", value="x", inference_id=new_id()))
+
+
+class Silent(Memory):
+    """Does not answer to writes and pings until it is ``back``."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.back = anyio.Event()
+
+    async def write(self, records: Sequence[Record]) -> None:
+        await self.back.wait()
+        await super().write(records)
+
+    async def ping(self) -> None:
+        await self.back.wait()
+
+
+async def test_what_a_silent_store_keeps_waiting_is_told_after_seconds(opened: Any) -> None:
+    """Feedback whose target may be on its way, and whoever asks how we are."""
+    store, replies = Silent(), dict[str, httpx.Response]()
+    async with opened("async_writes = true\n" + TOML, store=store) as host:
+        transport = httpx.ASGITransport(create_app(host.gateway, owns_gateway=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=30) as http:
+            response = await host.gateway.infer(InferenceRequest(input=HELLO, function_name="chat"))
+            judgement = {"metric_name": "good", "value": True, "inference_id": str(response.inference_id)}
+
+            async def ask(method: str, path: str, **body: Any) -> None:
+                replies[path] = await http.request(method, path, **body)
+
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(ask, "GET", "/health")
+                    tasks.start_soon(partial(ask, "POST", "/feedback", json=judgement))
+            assert (replies["/health"].status_code, replies["/health"].json()["store"]) == (503, "error")
+            assert replies["/feedback"].status_code == 503
+            assert "records wait for the store" in replies["/feedback"].text
+            store.back.set()
+            assert (await http.post("/feedback", json=judgement)).status_code == 200
+            assert (await http.get("/health")).status_code == 200

@@ -14,6 +14,7 @@ from headrace.errors import StoreError
 from headrace.queries import InferenceQuery
 from headrace.storage import Migratable
 from headrace_clickhouse import ClickHouse, Settings
+from headrace_clickhouse.client import Client
 from headrace_clickhouse.schema import STEPS, Dialect, version_table
 
 pytestmark = [pytest.mark.anyio, pytest.mark.clickhouse]
@@ -118,3 +119,36 @@ def test_asks_a_cluster_for_replicated_tables(clickhouse_server: Server) -> None
 def test_refuses_a_cluster_that_is_no_name(cluster: str) -> None:
     with pytest.raises(ValueError, match="must be a name"):
         Settings(url="http://localhost:8123/x", cluster=cluster)
+
+
+async def test_waits_for_whoever_migrates_and_says_so(
+    clickhouse_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Longer than a lock lasts that nobody renews."""
+    store = ClickHouse(Settings(url=clickhouse_database))
+    async with Client(Settings(url=clickhouse_database)) as client:
+        await client.run(f"CREATE DATABASE {client.database}", database="")
+        async with anyio.create_task_group() as tasks:
+            await client.run("CREATE TABLE schema_migration_lock (held Bool) ENGINE = Memory")
+            tasks.start_soon(store.migrate)
+            for _ in range(8):
+                await client.insert("schema_migration_lock (held)", [[True]])
+                assert (await store.schema()).found == 0
+                await anyio.sleep(1)
+            await client.run("DROP TABLE schema_migration_lock SYNC")
+    assert (await store.schema()).found == len(STEPS)
+    assert "waiting for another migration to end" in caplog.text
+    assert "is dead" not in caplog.text
+
+
+async def test_goes_on_where_whoever_migrated_is_dead(
+    clickhouse_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client(Settings(url=clickhouse_database)) as client:
+        await client.run(f"CREATE DATABASE {client.database}", database="")
+        await client.run("CREATE TABLE schema_migration_lock (held Bool) ENGINE = Memory")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(ClickHouse(Settings(url=clickhouse_database)).migrate)
+        assert await client.rows("SELECT count() FROM schema_migration") == [[len(STEPS)]]
+    assert caplog.text.count("is dead") >= 1
