@@ -22,9 +22,9 @@ from headrace_postgres import Postgres, Settings
 
 pytestmark = pytest.mark.postgres
 
-# Asynchronously the same fault meets the same code with more at stake in memory, so `-m "not slow"` asks once.
+# Asynchronously the same fault meets the same code with more at stake in memory: a variant for `scripts/faults`.
 EACH_WAY = pytest.mark.parametrize(
-    "is_async", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sync", "async"]
+    "is_async", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["sync", "async"]
 )
 
 

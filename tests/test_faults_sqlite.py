@@ -105,9 +105,9 @@ def is_whole(path: Path) -> bool:
         return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
-# Asynchronously the same fault meets the same code with more at stake in memory, so `-m "not slow"` asks once.
+# Asynchronously the same fault meets the same code with more at stake in memory: a variant for `scripts/faults`.
 EACH_WAY = pytest.mark.parametrize(
-    "is_async", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sync", "async"]
+    "is_async", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["sync", "async"]
 )
 
 

@@ -133,7 +133,7 @@ async def test_questions_are_not_all_answered_with_nothing() -> None:
     said: dict[str, int] = {}
     async with Memory(MemorySettings()) as memory:
         await write(history, memory)
-        for asked in Questions(history).ask(QUESTIONS):
+        for asked in Questions(history).ask(750):
             found = await answer(memory, asked)
             assert not isinstance(found, str), found
             said[asked.method] = said.get(asked.method, 0) + bool(found)

@@ -147,7 +147,7 @@ async def test_refuses_what_does_not_fit(opened: Any, function: str, fields: dic
             await give(host, function, **fields)
 
 
-@pytest.mark.parametrize(("value",), [(True,), ("0.5",), (None,), (10**400,)], ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize(("value",), [(True,), ("0.5",), (None,), (10**400,), (-1e151,)], ids=lambda v: str(v)[:9])
 async def test_a_float_metric_takes_only_numbers(opened: Any, value: Any) -> None:
     async with opened(TOML) as host:
         with pytest.raises(BadRequest, match="must be a number"):

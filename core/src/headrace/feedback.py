@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -35,6 +36,8 @@ from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
 _DATAPOINT = "tensorzero::datapoint_id"
 _OF_HUMANS = {_DATAPOINT, "tensorzero::human_feedback"}
 _EVALUATOR = "tensorzero::evaluator_inference_id"
+
+_GREATEST = 1e150  # squares of values are summed, and must stay within a 64-bit float
 
 _POLL_S = 2.0
 _LAG_S = 6.0
@@ -239,9 +242,12 @@ def _block(block: _TextValue | _ToolCallValue, target: InferenceRecord) -> Conte
 
 def _float(name: str, value: int | float) -> float:
     try:
-        return float(value)
+        found = float(value)
     except OverflowError:
-        raise BadRequest(f"Feedback value for metric `{name}` must be a number of 64 bits") from None
+        found = math.inf
+    if abs(found) > _GREATEST:
+        raise BadRequest(f"Feedback value for metric `{name}` must be a number from -{_GREATEST:g} to {_GREATEST:g}")
+    return found
 
 
 def _either(request: FeedbackRequest) -> tuple[UUID, str]:
