@@ -51,7 +51,7 @@ class Recorder:
         store: Store,
         *,
         wait: bool = False,
-        max_rows: int = 1000,
+        max_rows: int = 5000,
         interval_s: float = 0.0,
         capacity: int = CAPACITY,
         stop_within_s: float = 30.0,
