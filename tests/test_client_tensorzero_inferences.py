@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tensorzero as tz
-from clients import PNG_BASE64, SENTENCE, WEATHER, Call
+from clients import PNG_BASE64, SENTENCE, WEATHER, Call, eventually
 from tensorzero.generated_types import (
     InferenceFilterAnd,
     InferenceFilterBooleanMetric,
@@ -78,6 +78,8 @@ def test_every_kind_of_input_and_output_is_understood(call: Call) -> None:
     )
     extract = call("inference", function_name="extract", input=HI)
     ids = [str(weather.inference_id), str(extract.inference_id)]
+    # One with files is recorded when these are stored, which no answer waits for.
+    assert eventually(lambda: len(call("get_inferences", ids=ids).inferences) == len(ids))
     found = {one.function_name: one for one in call("get_inferences", ids=ids).inferences}
     blocks = found["weather"].input.messages[0].content
     assert [block.type for block in blocks] == [each["type"] for each in content]
