@@ -41,18 +41,19 @@ def load(pattern: str) -> Config:
     tree = merging.read(merging.find(pattern), problems)
     if not tree:
         log.warning("Config file is empty, so only default functions will be available")
-    return _config(tree, problems)
+    return config_of(tree, problems)
 
 
 def loads(text: str = "") -> Config:
     """Load from TOML text that names no files; an empty text is the default configuration."""
     try:
-        return _config(tomllib.loads(text), Problems())
+        return config_of(tomllib.loads(text), Problems())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}") from None
 
 
-def _config(tree: dict[str, Any], problems: Problems) -> Config:
+def config_of(tree: dict[str, Any], problems: Problems) -> Config:
+    """The checked configuration of a tree whose files are in it. Raise ConfigError with these problems and its own."""
     tables = Tables()
     with problems.at(""):
         tables = Tables.model_validate(tree)
@@ -66,10 +67,15 @@ def _config(tree: dict[str, Any], problems: Problems) -> Config:
     for line in deprecations(tables):
         log.warning("Deprecation: %s", line)
     text = tomlkit.dumps(_normal(_without_base_path(tree)))
+    return Config(tables, text, files, hash_of(text, files, included), included)
+
+
+def hash_of(text: str, files: Mapping[str, str], included: Mapping[str, str]) -> str:
+    """What records carry of a configuration: BLAKE3 over its text and its files, decimal."""
     digest = blake3.blake3(text.encode() + b"\0")
     for name, body in (*files.items(), *sorted(included.items())):
         digest.update(name.encode() + b"\0" + body.encode() + b"\0")
-    return Config(tables, text, files, str(int.from_bytes(digest.digest(), "big")), included)
+    return str(int.from_bytes(digest.digest(), "big"))
 
 
 def _without_base_path(tree: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import blake3
-
 from ..errors import ConfigError
-from .loading import Config, _config
+from .loading import Config, config_of, hash_of
 from .merging import DATA, NAME, PATH_KEYS
 from .problems import Problems
 
@@ -38,9 +36,9 @@ def restored(config: str | Mapping[str, Any], files: Mapping[str, str]) -> Confi
         del access["base_path"]
     for pattern in PATH_KEYS:
         _put(tree, pattern, (), files, used, problems)
-    found = _config(tree, problems)
+    found = config_of(tree, problems)
     includes = {name: text for name, text in sorted(files.items()) if name not in used}
-    return replace(found, includes=includes, hash=_hash(found, includes))
+    return replace(found, includes=includes, hash=hash_of(found.text, found.files, includes))
 
 
 def _put(
@@ -72,14 +70,6 @@ def _put(
         else:
             problems.add(f"`{'.'.join((*at, key))}`", f"no text of this file is there: {str(name)[:200]!r}")
             tree[key] = {NAME: "", DATA: ""}  # something that fits, so that the rest can be checked as well
-
-
-def _hash(config: Config, includes: Mapping[str, str]) -> str:
-    """As ``loading`` makes it."""
-    digest = blake3.blake3(config.text.encode() + b"\0")
-    for name, body in (*config.files.items(), *sorted(includes.items())):
-        digest.update(name.encode() + b"\0" + body.encode() + b"\0")
-    return str(int.from_bytes(digest.digest(), "big"))
 
 
 def _without_none(tree: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Context, Decimal
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from headrace.periods import period_start
 from headrace.queries import (
     CountQuery,
     InferenceCount,
@@ -21,7 +22,6 @@ from headrace.queries import (
     ScoreSum,
     UsageQuery,
     UsageSum,
-    Window,
 )
 from headrace.records import CommentFeedback, DemonstrationFeedback, Feedback, InferenceRecord, ModelInferenceRecord
 
@@ -31,18 +31,6 @@ from .rows import Rows, id_of, instant, target_of
 Group: TypeAlias = tuple[str, str, datetime | None]
 
 _EXACT: Final = Context(prec=200)
-_FROM: Final[Mapping[Window, Callable[[datetime], datetime]]] = {
-    "minute": lambda at: at.replace(second=0, microsecond=0),
-    "hour": lambda at: at.replace(minute=0, second=0, microsecond=0),
-    "day": lambda at: at.replace(hour=0, minute=0, second=0, microsecond=0),
-    "week": lambda at: _FROM["day"](at - timedelta(days=at.weekday())),
-    "month": lambda at: _FROM["day"](at.replace(day=1)),
-}
-
-
-def period_start(at: datetime, window: Window) -> datetime | None:
-    """When the period began that an instant (in UTC) falls into; None for the one that has no end."""
-    return None if window == "cumulative" else _FROM[window](at)
 
 
 def inference_counts(rows: Rows, query: CountQuery) -> list[InferenceCount]:
