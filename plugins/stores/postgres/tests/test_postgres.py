@@ -13,12 +13,13 @@ import anyio
 import pytest
 from anyio import to_thread
 from engines.postgres import Server
-from headrace.conformance.rows import datapoint, example, inference, snapshot, uid
+from headrace.conformance.rows import datapoint, example, inference, model_inference, snapshot, uid
 from headrace.conformance.store_schema import MigratableStore, MigrationConformance
 from headrace.errors import RecordRefused, StoreError
 from headrace.filters import Tagged
 from headrace.queries import DatapointQuery, InferenceQuery
 from headrace_postgres import Postgres, Settings, headrace_stores
+from headrace_postgres.server import Server as ServerOf
 from headrace_postgres.text import original, stored
 from pydantic import ValidationError
 
@@ -245,3 +246,28 @@ async def test_expires_more_rows_than_one_round_takes(postgres_database: str) ->
         assert await store.count_inferences(InferenceQuery()) == 12_000
         assert await store.expire("inferences", before) == 12_000
         assert await store.count_inferences(InferenceQuery()) == 0
+
+
+async def test_writes_what_is_new_beside_what_is_there_already(postgres_database: str) -> None:
+    async with postgres(postgres_database) as store:
+        await store.write([inference(1, tags={"k": "v"}), model_inference(11, uid(1)), example(21, (0.5, 1.0))])
+        again = [inference(n, variant_name="later", tags={"k": "w"}) for n in (1, 2, 2)]
+        await store.write([*again, model_inference(11, uid(1)), model_inference(12, uid(2)), example(22, (1.0, 0.5))])
+        found = await store.inferences(InferenceQuery())
+        assert [(one.id, one.variant_name) for one in found] == [(uid(2), "later"), (uid(1), "v")]
+        assert [one.id for one in await store.inferences(InferenceQuery(tags={"k": "w"}))] == [uid(2)]
+        assert [len(await store.model_inferences(uid(n))) for n in (1, 2)] == [1, 1]
+        assert [one.embedding for one, _ in await store.examples("f", "v", (1.0, 0.5), 2)] == [(1.0, 0.5), (0.5, 1.0)]
+
+
+@pytest.mark.parametrize(("found", "kept"), [("off", "on"), ("on", "on"), ("local", "local")])
+async def test_waits_for_the_disk_though_the_database_does_not(
+    postgres_server: Server, postgres_database: str, found: str, kept: str
+) -> None:
+    name = urlsplit(postgres_database).path[1:]
+    await to_thread.run_sync(postgres_server.run, f"ALTER DATABASE {name} SET synchronous_commit = {found}")
+    pool = await ServerOf(Settings(url=postgres_database)).open_pool()
+    for _ in range(2):  # a session that was used before as well
+        async with pool.writing() as connection:
+            assert await connection.fetchval("SELECT current_setting('synchronous_commit')") == kept
+    await pool.close()

@@ -23,6 +23,7 @@ from headrace.conformance.rows import (
     evaluation_run,
     example,
     inference,
+    model_inference,
     snapshot,
     uid,
 )
@@ -325,3 +326,24 @@ async def test_can_be_read_by_any_sqlite(path: Path) -> None:
     query = "SELECT function_name, json_extract(tags, '$.user'), json_array_length(output) FROM inference"
     assert rows(path, query) == [("f", "42", 0)]
     assert rows(path, "SELECT datetime(updated_at) FROM datapoint") == [("2026-01-02 03:04:07",)]
+
+
+async def test_writes_a_batch_of_any_size_whole(path: Path) -> None:
+    async with sqlite(path) as store:
+        start = 0
+        for size in (1, 3, 10, 31, 32, 33, 43, 85):
+            await store.write([inference(n) for n in range(start, start + size)])
+            start += size
+        assert await store.count_inferences(InferenceQuery()) == start
+
+
+async def test_stores_what_is_not_there_as_null_and_ids_as_bytes(path: Path) -> None:
+    async with sqlite(path) as store:
+        await store.write([inference(1, tags={"k": "v"}), model_inference(2, uid(1)), boolean(3, uid(1))])
+    types = "SELECT typeof(id), typeof(episode_id), typeof(tools), typeof(ttft_ms), typeof(input) FROM inference"
+    assert rows(path, types) == [("blob", "blob", "null", "null", "text")]
+    types = "SELECT typeof(inference_id), typeof(system), typeof(cost), typeof(input_tokens) FROM model_inference"
+    assert rows(path, types) == [("blob", "null", "null", "null")]
+    assert rows(path, "SELECT cached, typeof(cached) FROM model_inference") == [(0, "integer")]
+    assert rows(path, "SELECT inference_id FROM inference_tag") == [(uid(1).bytes,)]
+    assert rows(path, "SELECT value, typeof(value) FROM boolean_metric_feedback") == [(1, "integer")]

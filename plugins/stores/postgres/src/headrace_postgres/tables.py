@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from .text import original, stored
 R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
 
+_ENCODER: Final = msgspec.json.Encoder()
 _TAGS: Final = msgspec.json.Decoder(dict[str, str])
 
 
@@ -53,12 +55,23 @@ class Table(Generic[R_co]):
         self.kind = kind
         self.replaces = replaces
         self.key = "hash" if kind is ConfigSnapshot else "id"
-        self._columns = [(column, *_code(column)) for column in columns(kind)]
+        fields = columns(kind)
+        self._fields = attrgetter(*(field.name for field in fields))
+        self._columns = [(field, *_code(field)) for field in fields]
+        # What nearly all rows consist of, texts and JSON, is made without a call of ours: it is for every record.
+        self._texts = [n for n, field in enumerate(fields) if field.kind == "text" and not field.nullable]
+        self._jsons = [n for n, (field, write, _) in enumerate(self._columns) if write is json_text]
+        self._others = [
+            (n, write)
+            for n, (_, write, _) in enumerate(self._columns)
+            if n not in self._texts and n not in self._jsons and write is not _same
+        ]
         self._digests = digests or {}
-        names = [f'"{column.name}"' for column in columns(kind)]
-        self.columns = ", ".join(names)
-        names += self._digests
+        self.names = [*(field.name for field in fields), *self._digests]
+        names = [f'"{name}"' for name in self.names]
+        self.columns = ", ".join(names[: len(fields)])
         types = [_TYPES.get(column.kind, "text") for column in columns(kind)] + ["uuid[]"] * len(self._digests)
+        self._arrays = [n for n, of in enumerate(types) if "[" in of]
         # One statement for all rows, planned once. An array of arrays would come apart, so these travel as text.
         marks = ", ".join(f"${n}::{'text' if '[' in of else of}[]" for n, of in enumerate(types, 1))
         values = ", ".join(f"c{n}::{of}" for n, of in enumerate(types, 1))
@@ -72,14 +85,36 @@ class Table(Generic[R_co]):
 
     def row(self, record: Struct) -> list[Any]:
         """The record's columns. Raise ValueError, which says where, for a field that has no stored form."""
-        row: list[Any] = []
-        for column, write, _ in self._columns:
-            value = getattr(record, column.name)
-            try:
-                row.append(None if value is None else write(value))
-            except (TypeError, ValueError, RecursionError) as error:
-                raise ValueError(f"{self.name} {getattr(record, self.key)!s:.100}, {column.name}: {error}") from error
-        return [*row, *(of(record) for of in self._digests.values())]
+        row = list(self._fields(record))
+        n = 0
+        try:
+            for n in self._texts:
+                text = row[n]
+                if "\x00" in text or "\x01" in text or not text.isascii():
+                    row[n] = stored(text)
+            for n in self._jsons:
+                if row[n] is not None:
+                    row[n] = _ENCODER.encode(row[n]).decode()
+                    if row[n] == "null":
+                        raise ValueError(
+                            "it has no JSON but null"
+                        )  # such as a NaN: it would come back as another value
+            for n, write in self._others:
+                if row[n] is not None:
+                    row[n] = write(row[n])
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            where = f"{self.name} {getattr(record, self.key)!s:.100}, {self.names[n]}"
+            raise ValueError(f"{where}: {error}") from error
+        row.extend([of(record) for of in self._digests.values()])
+        return row
+
+    def arrays(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """The parameters of ``insert``."""
+        found: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        for n in self._arrays:
+            # As PostgreSQL writes an array of what needs no quotes, such as ids and numbers.
+            found[n] = ["{" + ",".join(map(str, values)) + "}" for values in found[n]]
+        return found
 
     def records(self, rows: Iterable[Sequence[Any]]) -> list[R_co]:
         """The records of rows that were selected with ``columns``."""
@@ -91,8 +126,8 @@ class Table(Generic[R_co]):
             yield column.name, None if value is None else read(value)
 
 
-def inserts(records: Sequence[Record]) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """What to execute, in order, with the columns of the rows. Raise ValueError for a record without a stored form.
+def rows_of(records: Sequence[Record]) -> list[tuple[Table[Record], list[list[Any]]]]:
+    """The rows of records by table. Raise ValueError for a record without a stored form.
 
     Rows are sorted by key, so that two who write the same ones wait for each other instead of blocking each other. Of
     those with one key, of which a statement takes only one, it is the one that will stay.
@@ -105,9 +140,7 @@ def inserts(records: Sequence[Record]) -> list[tuple[str, list[tuple[Any, ...]]]
         else:
             rows.setdefault(_key(record), record)
     return [
-        (TABLES[kind].insert, list(zip(*(TABLES[kind].row(rows[key]) for key in sorted(rows)), strict=True)))
-        for kind, rows in found.items()
-        if rows
+        (TABLES[kind], [TABLES[kind].row(rows[key]) for key in sorted(rows)]) for kind, rows in found.items() if rows
     ]
 
 
@@ -133,13 +166,8 @@ def _code(column: Column) -> tuple[Code, Code]:
     if column.name == "tags":
         return _write_tags, _read_tags
     if column.kind == "json":
-        return _write_json, column.from_json
+        return json_text, column.from_json
     return _CODES[column.kind]
-
-
-def _write_json(value: Any) -> str:
-    # JSON has no other numbers: it would be a null, which comes back as another value.
-    return json_text(finite(value) if isinstance(value, float) else value)
 
 
 def _write_tags(tags: Mapping[str, str]) -> str:
@@ -164,21 +192,16 @@ def _write_decimal(value: Any) -> Any:
     return value
 
 
-def _tag_digests(record: Any) -> str:
-    return _array(digest(key, value) for key, value in record.tags.items())
+def _tag_digests(record: Any) -> list[UUID]:
+    return [digest(key, value) for key, value in record.tags.items()]
 
 
-def _near_digests(record: Any) -> str:
-    return _array(map(digest, record.near_keys))
+def _near_digests(record: Any) -> list[UUID]:
+    return [digest(key) for key in record.near_keys]
 
 
-def _write_vector(values: Sequence[float]) -> str:
-    return _array(map(float.__repr__, map(float, finite_vector(values))))
-
-
-def _array(values: Iterable[object]) -> str:
-    """As PostgreSQL writes an array of what needs no quotes."""
-    return "{" + ",".join(map(str, values)) + "}"
+def _write_vector(values: Sequence[float]) -> list[float]:
+    return list(map(float, finite_vector(values)))
 
 
 def _same(value: Any) -> Any:
@@ -223,6 +246,7 @@ EXAMPLE: Final = Table("dicl_example", Example)
 CONFIG_SNAPSHOT: Final = Table("config_snapshot", ConfigSnapshot, replaces=True)
 BATCH_REQUEST: Final = Table("batch_request", BatchRequest)
 BATCH_INFERENCE: Final = Table("batch_inference", BatchInference)
+API_KEY: Final = Table("api_key", ApiKey, replaces=True)
 
 TABLES: Final[Mapping[type[Record], Table[Record]]] = {
     InferenceRecord: INFERENCE,
@@ -241,5 +265,5 @@ TABLES: Final[Mapping[type[Record], Table[Record]]] = {
     WorkflowEpisode: Table("workflow_episode", WorkflowEpisode),
     BatchRequest: BATCH_REQUEST,
     BatchInference: BATCH_INFERENCE,
-    ApiKey: Table("api_key", ApiKey, replaces=True),
+    ApiKey: API_KEY,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
 from headrace.columns import Column, ColumnKind, aware, columns, finite, finite_vector, json_text, plain_text
 from headrace.records import (
     KINDS,
@@ -37,10 +39,19 @@ from msgspec import Struct
 
 R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
-Rows: TypeAlias = list[tuple[Any, ...]]
+Rows: TypeAlias = list[Sequence[Any]]
 
-# Rows of one statement. SQLite gives Python's lock back between statements, and a busy event loop may keep it then.
-_TOGETHER: Final = 32
+# Rows of one statement: as many of the first as there are, then of the next, and so on. SQLite gives Python's lock back
+# between statements, and a busy event loop may keep it then.
+_TOGETHER: Final = (32, 8, 2, 1)
+
+# How Python's module binds a value: one that is exactly an int, a float, a str or a bytearray goes straight to SQLite
+# (0.1 us), for any other, None and bytes among them, it looks for an adapter first (0.6 to 1 us), of which there is
+# none, all the while holding Python's lock. So ids travel as bytearrays, booleans as 0 and 1, and None as what SQLite
+# stores NULL for.
+_NULL: Final = math.nan
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 # Tags go in before their inferences: those of an inference that is there already (a batch sent twice) stay out.
 _INSERT_TAG: Final = """
@@ -79,44 +90,64 @@ class Table(Generic[R_co]):
         fields = columns(kind)
         self._names = [field.name for field in fields]
         self._values = attrgetter(*self._names)
-        self._writers = {field.name: _writer(field) for field in fields}
-        # A row is made for each record on its way, so what is stored as it is costs nothing here.
-        self._changes = [(n, _writer(field)) for n, field in enumerate(fields) if _writer(field) is not _same]
-        self._null_texts = [n for n, field in enumerate(fields) if field.name in null_texts]
+        self._writers = {field.name: _CODES[field.kind][0] for field in fields}
+        self._null_texts = null_texts
+        # A row is made of each record on its way, under Python's lock: what is stored as it is costs nothing here, and
+        # what nearly all rows consist of, texts and JSON, no call of ours.
+        required = [(n, field) for n, field in enumerate(fields) if not field.nullable]
+        self._texts = [n for n, field in required if field.kind == "text"]
+        self._jsons = [n for n, field in required if field.kind == "json"]
+        self._others = [
+            (n, _CODES[field.kind][0])
+            for n, field in required
+            if field.kind not in ("text", "json", "integer", "bytes")
+        ]
+        self._optional = [
+            (n, _CODES[field.kind][0], "null" if field.name in null_texts else _NULL)
+            for n, field in enumerate(fields)
+            if field.nullable
+        ]
         self._readers = [_reader(field) for field in fields]
         self.columns = ", ".join(f'"{each}"' for each in self._names)
         marks = ", ".join("?" * len(self._names))
         verb, rest = ("INSERT OR REPLACE", "") if replaces else ("INSERT", " ON CONFLICT DO NOTHING")
-        self.insert = f"{verb} INTO {name} ({self.columns}) VALUES ({marks}){rest}"
-        self._insert_many = f"{verb} INTO {name} ({self.columns}) VALUES {', '.join([f'({marks})'] * _TOGETHER)}{rest}"
+        self._inserts = {
+            many: f"{verb} INTO {name} ({self.columns}) VALUES {', '.join([f'({marks})'] * many)}{rest}"
+            for many in _TOGETHER
+        }
 
-    def row(self, record: Struct) -> tuple[Any, ...]:
-        """The record's columns. Raise ValueError where a field has no stored form."""
+    def row(self, record: Struct) -> Sequence[Any]:
+        """The record's columns, to be bound. Raise ValueError where a field has no stored form."""
         try:
             row = list(self._values(record))
-            for n, write in self._changes:
-                if row[n] is not None:
-                    row[n] = write(row[n])
-            for n in self._null_texts:
-                row[n] = row[n] or "null"
-            return tuple(row)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            for n in self._texts:
+                if not row[n].isascii():
+                    plain_text(row[n])
+            for n in self._jsons:
+                row[n] = _ENCODER.encode(row[n]).decode()
+                if row[n] == "null":
+                    raise ValueError(f"{self._names[n]} has no JSON but null")  # such as a NaN
+            for n, write in self._others:
+                row[n] = write(row[n])
+            for n, write, null in self._optional:
+                value = row[n]
+                row[n] = null if value is None else write(value)
+            return row
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise ValueError(f"{self.name} {getattr(record, self.key, '')}: {error}") from error
 
     def inserts(self, rows: Rows) -> Iterator[tuple[str, Rows]]:
-        """Statements that insert these rows, most of them many at once."""
-        whole = len(rows) // _TOGETHER * _TOGETHER
-        if whole:
-            yield (
-                self._insert_many,
-                [tuple(chain.from_iterable(rows[at : at + _TOGETHER])) for at in range(0, whole, _TOGETHER)],
-            )
-        if whole < len(rows):
-            yield self.insert, rows[whole:]
+        """Statements that insert these rows, in this order, most of them many at once."""
+        done = 0
+        for many, sql in self._inserts.items():
+            starts = range(done, len(rows) - many + 1, many)
+            if starts:
+                yield sql, [tuple(chain.from_iterable(rows[at : at + many])) for at in starts]
+                done = starts[-1] + many
 
     def stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Some fields as their columns hold them."""
-        nulls = {self._names[n]: "null" for n in self._null_texts}
+        nulls = dict.fromkeys(self._null_texts, "null")
         return {
             name: nulls.get(name) if value is None else self._writers[name](value) for name, value in values.items()
         }
@@ -145,7 +176,7 @@ def statements(records: Sequence[Record | CacheEntry]) -> list[tuple[str, Rows]]
         table = _TABLES[type(record)]
         by_table.setdefault(table, []).append(table.row(record))
         if isinstance(record, InferenceRecord):
-            tags.extend([(key, value, record.id.bytes) for key, value in record.tags.items()])
+            tags.extend([(key, value, bytearray(record.id.bytes)) for key, value in record.tags.items()])
         elif isinstance(record, Datapoint):
             datapoints[record.id] = record
     found = [(_INSERT_TAG, tags)]
@@ -154,8 +185,8 @@ def statements(records: Sequence[Record | CacheEntry]) -> list[tuple[str, Rows]]
     if datapoints:
         ids: Rows = [(id_.bytes,) for id_ in datapoints]
         found += [(_DELETE_DATAPOINT_TAGS, ids), (_DELETE_NEAR_KEYS, ids)]
-        pairs = [(id_.bytes, *tag) for id_, point in datapoints.items() for tag in point.tags.items()]
-        near = [(id_.bytes, key) for id_, point in datapoints.items() for key in point.near_keys]
+        pairs: Rows = [(id_.bytes, *tag) for id_, point in datapoints.items() for tag in point.tags.items()]
+        near: Rows = [(id_.bytes, key) for id_, point in datapoints.items() for key in point.near_keys]
         found += [(_INSERT_DATAPOINT_TAG, pairs), (_INSERT_NEAR_KEY, near)]
     return found
 
@@ -165,24 +196,12 @@ def instant_text(value: datetime) -> str:
     return aware(value).astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _writer(column: Column) -> Code:
-    if column.kind == "json" and not column.nullable:
-        return _write_required_json
-    return _CODES[column.kind][0]
-
-
 def _reader(column: Column) -> Code:
     return column.from_json if column.kind == "json" else _CODES[column.kind][1]
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _write_required_json(value: Any) -> str:
-    if (text := json_text(value)) == "null":
-        raise ValueError(f"{value} has no JSON but null")  # such as a NaN
-    return text
 
 
 def _write_decimal(value: Decimal) -> str:
@@ -203,9 +222,9 @@ _CODES: Final[dict[ColumnKind, tuple[Code, Code]]] = {
     "text": (plain_text, _same),  # SQLite refuses a lone surrogate too, but would not say in which record it is
     "integer": (_same, _same),
     "float": (finite, _same),  # SQLite would take NaN for NULL
-    "boolean": (_same, bool),
+    "boolean": (int, bool),
     "bytes": (_same, _same),
-    "uuid": (lambda value: value.bytes, lambda value: UUID(bytes=value)),
+    "uuid": (lambda value: bytearray(value.bytes), lambda value: UUID(bytes=value)),
     "decimal": (_write_decimal, Decimal),
     "instant": (instant_text, datetime.fromisoformat),
     "vector": (_write_vector, _read_vector),
