@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from io import BytesIO
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from headrace import Services, __version__
+from headrace import Services
 from headrace.errors import ConfigError, Unreachable
-from headrace.transport import Call, Reply
+from headrace.transport import Call, Reply, StreamedReply
 from pydantic import BaseModel
 from sniffio import current_async_library
 from yarl import URL
+
+from .connection import Connection
+from .pool import Pool
+from .requests import OURS, Place, place_of, request
 
 # Reasoning models think for minutes before the first byte.
 TIMEOUT_S = 900.0
 
 # Above this aiohttp wants a file: it writes those piece by piece and lets others run in between.
 _LARGE = 2**20
-
-# Bodies are recorded as they came, and many small compressed pieces cost more than they save.
-_HEADERS = {"accept-encoding": "identity", "user-agent": f"headrace/{__version__}"}
 
 
 class Settings(BaseModel, extra="forbid", frozen=True):
@@ -44,6 +45,7 @@ class AiohttpTransport:
         # Read once and here: aiohttp's own trust_env reads .netrc and the environment in two threads per call
         # (430 µs of CPU instead of 90), and what it finds in .netrc collides with the authorization header.
         self._proxies = getproxies()
+        self._pool = Pool(settings.keepalive_s, settings.dns_cache_s)
 
     async def __aenter__(self) -> AiohttpTransport:
         """Open the pool; aiohttp wants to be inside the running loop for that. Raise ConfigError on trio."""
@@ -57,7 +59,7 @@ class AiohttpTransport:
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=self._settings.keepalive_s, ttl_dns_cache=self._settings.dns_cache_s
             ),
-            headers=_HEADERS,
+            headers=OURS,
             auto_decompress=False,
             # Upstreams' cookies would tie callers to each other.
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -66,19 +68,59 @@ class AiohttpTransport:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close every connection."""
+        self._pool.close()
         await self._session.close()
 
     async def send(self, call: Call) -> Reply:
         """Send, and read the whole answer."""
-        async with self.stream(call) as reply:
-            return Reply(reply.status, reply.headers, await reply.read())
+        with _Unreachable(call):
+            place = self._place(call)
+            if place is not None:
+                wait_s = self._wait_s(call)
+                sent = request(call, place)
+                connection = self._pool.take(place.origin) or await self._pool.connect(place.origin, wait_s)
+                try:
+                    await connection.ask(sent, wait_s, whole=True)
+                    reply = Reply(connection.status, connection.headers, await connection.read())
+                except BaseException:
+                    connection.close()
+                    raise
+                self._pool.give_back(place.origin, connection)
+                return reply
+        async with self._through_aiohttp(call) as streamed:
+            return Reply(streamed.status, streamed.headers, await streamed.read())
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncGenerator[_StreamedReply, None]:
+    async def stream(self, call: Call) -> AsyncGenerator[StreamedReply, None]:
         """Send, and leave the body to be read piece by piece."""
-        wait_s = self._timeout_s if call.timeout_s is None else min(call.timeout_s, self._timeout_s)
-        with _unreachable(call):
-            # As it stands: yarl would undo percent-encoding that some upstreams sign.
+        with _Unreachable(call):
+            place = self._place(call)
+        if place is None:
+            async with self._through_aiohttp(call) as reply:
+                yield reply
+            return
+        with _Unreachable(call):
+            wait_s = self._wait_s(call)
+            sent = request(call, place)
+            connection = self._pool.take(place.origin) or await self._pool.connect(place.origin, wait_s)
+            try:
+                await connection.ask(sent, wait_s, whole=False)
+            except BaseException:
+                connection.close()
+                raise
+        try:
+            yield _Piecewise(call, connection)
+        except BaseException:
+            connection.close()
+            raise
+        # Leaving early closes the connection, as the rest of the body is in the way of another answer.
+        self._pool.give_back(place.origin, connection)
+
+    @asynccontextmanager
+    async def _through_aiohttp(self, call: Call) -> AsyncGenerator[_StreamedReply, None]:
+        """What goes through a proxy, or has a name and password in its URL."""
+        wait_s = self._wait_s(call)
+        with _Unreachable(call):
             url = URL(call.url, encoded=True)
             response = await self._session.request(
                 call.method,
@@ -89,9 +131,18 @@ class AiohttpTransport:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(sock_connect=wait_s, sock_read=wait_s),
             )
-        # Leaving early closes the connection, as the rest of the body is in the way of another answer.
         async with response:
             yield _StreamedReply(call, response)
+
+    def _wait_s(self, call: Call) -> float:
+        return self._timeout_s if call.timeout_s is None else min(call.timeout_s, self._timeout_s)
+
+    def _place(self, call: Call) -> Place | None:
+        """Where it goes if we take it there ourselves."""
+        place = place_of(call.url) if call.method != "HEAD" else None  # whose answer has a length, and no body
+        if place is None or (self._proxies and self._proxy(URL(call.url, encoded=True)) is not None):
+            return None
+        return place
 
     def _proxy(self, url: URL) -> str | None:
         if not self._proxies or proxy_bypass(url.host or ""):
@@ -108,18 +159,45 @@ class _StreamedReply:
         self._response = response
 
     async def _pieces(self, call: Call, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        with _unreachable(call):
+        with _Unreachable(call):
             async for part in response.content.iter_any():
                 yield part
 
     async def read(self) -> bytes:
-        with _unreachable(self._call):
+        with _Unreachable(self._call):
             return await self._response.content.read()
 
 
-@contextmanager
-def _unreachable(call: Call) -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise Unreachable(f"no answer from {call.url}: {type(error).__name__}: {error}") from error
+class _Piecewise:
+    """An answer on a connection of ours."""
+
+    def __init__(self, call: Call, connection: Connection) -> None:
+        self.status: int = connection.status
+        self.headers: Mapping[str, str] = connection.headers
+        self.body: AsyncIterator[bytes] = self._pieces()
+        self._call = call
+        self._connection = connection
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        with _Unreachable(self._call):
+            while part := await self._connection.read():
+                yield part
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self.body])
+
+
+class _Unreachable:
+    """Whatever keeps the answer away is one error. A class, as every call comes by here."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
+            raise Unreachable(f"no answer from {self._call.url}: {type(error).__name__}: {error}") from error
