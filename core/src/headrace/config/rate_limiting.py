@@ -6,28 +6,20 @@ import logging
 import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from ..limits import EACH, TOTAL
+from ..limits import Limit as Limit
 from ..tags import canonical, is_reserved
 from .base import U64, LaxTable, NotNegative, Table, refuse
 
 log = logging.getLogger(__name__)
 
 _LIMIT = re.compile(r"(model_inferences|tokens|cost)_per_(second|minute|hour|day|week|month)")
-_EACH, _TOTAL = "tensorzero::each", "tensorzero::total"
 _PUBLIC_ID = re.compile(r"[A-Za-z0-9]{12}")
 _NANO = Decimal(10**9)
-
-
-class Limit(NamedTuple):
-    """One bucket: whole units, of ``cost`` nano-dollars. ``refill_rate`` is added once a ``window``."""
-
-    resource: Literal["model_inferences", "tokens", "cost"]
-    window: Literal["second", "minute", "hour", "day", "week", "month"]
-    capacity: int
-    refill_rate: int
 
 
 class Scope(Table):
@@ -44,11 +36,11 @@ class Scope(Table):
         if (key is not None and any(tag)) or (key is None and not all(tag)):
             raise ValueError("give `tag_key` and `tag_value`, or `api_key_public_id` alone")
         value = self.tag_value or ""
-        if is_reserved(value) and canonical(value) not in (_EACH, _TOTAL):
+        if is_reserved(value) and canonical(value) not in (EACH, TOTAL):
             raise ValueError(
-                f".tag_value: `{value}` is not known: use `{_EACH}`, `{_TOTAL}`, or a value without `tensorzero::`"
+                f".tag_value: `{value}` is not known: use `{EACH}`, `{TOTAL}`, or a value without `tensorzero::`"
             )
-        if key is not None and canonical(key) != _EACH and not _PUBLIC_ID.fullmatch(key):
+        if key is not None and canonical(key) != EACH and not _PUBLIC_ID.fullmatch(key):
             raise ValueError(
                 f".api_key_public_id: must be `tensorzero::each` or the 12 characters of a public id, found {key!r}"
             )
@@ -116,10 +108,13 @@ def _units(resource: str, value: object) -> int:
 
 
 class RateLimitingTable(LaxTable):
-    """``[rate_limiting]``. ``default_cost`` is in dollars, for a request whose cost is not known."""
+    """``[rate_limiting]``. ``default_cost`` is in dollars, and what each call is taken to cost until it is known.
+
+    ``backend`` is "auto", a type of buckets that is installed ("valkey"), or the store by its name ("postgres").
+    """
 
     enabled: bool = True
-    backend: Literal["auto", "valkey", "postgres"] = "auto"
+    backend: str = "auto"
     default_cost: NotNegative = 1.0
     rules: list[Rule] = Field(default=[])
 

@@ -16,6 +16,7 @@ from headrace.errors import RecordRefused, StoreError
 from headrace.queries import InferenceQuery
 from headrace.records import ModelInferenceRecord
 from headrace_clickhouse import ClickHouse, Settings
+from headrace_clickhouse.client import Client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.clickhouse]
 
@@ -57,6 +58,7 @@ async def found_in(url: str) -> tuple[set[UUID], set[UUID]]:
     return inferences, attempts
 
 
+@pytest.mark.trio_cases(0)
 async def test_keeps_what_write_returned_for_when_the_gateway_is_killed(clickhouse_database: str) -> None:
     said: set[UUID] = set()
     for round_ in range(2):
@@ -71,6 +73,7 @@ async def test_keeps_what_write_returned_for_when_the_gateway_is_killed(clickhou
     assert attempts <= inferences
 
 
+@pytest.mark.trio_cases(0)
 async def test_keeps_what_write_returned_for_when_the_server_is_killed(own_server: Server) -> None:
     url = own_server.database("killed")
     said: set[UUID] = set()
@@ -145,3 +148,22 @@ async def test_writes_what_several_gateways_bring_at_once(clickhouse_database: s
             tasks.start_soon(gateway, first)
     inferences, _ = await found_in(clickhouse_database)
     assert inferences == {uid(first + n) for first in range(0, 40, 10) for n in range(5)}
+
+
+async def test_writes_none_of_an_insert_that_is_cancelled_half_way(clickhouse_database: str) -> None:
+    """The body goes out in pieces; a server that has the first of them must not take these for all."""
+    store = ClickHouse(Settings(url=clickhouse_database))
+    await store.migrate()
+    async with Client(Settings(url=clickhouse_database)) as client:
+        with anyio.CancelScope() as scope:
+
+            def rows() -> Iterator[list[str]]:
+                for n in range(10_000):
+                    if n == 9_000:
+                        scope.cancel()
+                    yield [str(uid(n)), "x" * 1000]
+
+            await client.insert("inference (id, function_name)", rows())
+        assert scope.cancelled_caught
+        await client.insert("inference (id, function_name)", [[str(uid(10_000)), "f"]])
+        assert await client.rows("SELECT id FROM inference") == [[str(uid(10_000))]]

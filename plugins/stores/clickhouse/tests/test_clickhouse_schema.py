@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 from engines.clickhouse import Server
-from headrace.conformance.rows import inference
+from headrace.conformance.rows import inference, uid
 from headrace.conformance.store_schema import MigrationConformance
 from headrace.errors import StoreError
 from headrace.queries import InferenceQuery
@@ -17,7 +17,8 @@ from headrace_clickhouse import ClickHouse, Settings
 from headrace_clickhouse.client import Client
 from headrace_clickhouse.schema import STEPS, Dialect, version_table
 
-pytestmark = [pytest.mark.anyio, pytest.mark.clickhouse]
+# Statements, one after the other: on trio, one way up and down and one race show that they arrive there, too.
+pytestmark = [pytest.mark.anyio, pytest.mark.clickhouse, pytest.mark.trio_cases(0)]
 
 
 class TestClickHouseSchema(MigrationConformance):
@@ -36,6 +37,7 @@ class TestClickHouseSchema(MigrationConformance):
         self.server.query(f"INSERT INTO {name}.schema_migration (version) VALUES ({version:d})")
 
 
+@pytest.mark.trio_cases(1)
 async def test_goes_forward_and_back(clickhouse_database: str, caplog: pytest.LogCaptureFixture) -> None:
     store = ClickHouse(Settings(url=clickhouse_database))
     assert isinstance(store, Migratable)
@@ -55,6 +57,22 @@ async def test_goes_forward_and_back(clickhouse_database: str, caplog: pytest.Lo
         assert await store.inferences(InferenceQuery()) == []
 
 
+async def test_sets_how_tables_are_written_and_unsets_it(clickhouse_server: Server, clickhouse_database: str) -> None:
+    store, name = ClickHouse(Settings(url=clickhouse_database)), clickhouse_database.rpartition("/")[2]
+
+    def is_tuned(table: str, setting: str) -> bool:
+        return f"{setting} = " in clickhouse_server.query(f"SHOW CREATE TABLE {name}.{table} FORMAT TSVRaw")
+
+    await store.migrate(2)
+    async with Client(Settings(url=clickhouse_database)) as client:
+        await client.insert("inference (id, function_name)", [[str(uid(1)), "f"]])
+    for version, expected in ((3, True), (2, False), (3, True)):
+        await store.migrate(version)
+        assert is_tuned("model_inference", "min_bytes_for_wide_part") is expected
+        assert is_tuned("inference", "min_compress_block_size") is expected
+        assert clickhouse_server.query(f"SELECT count() FROM {name}.inference").strip() == "1"
+
+
 @pytest.mark.parametrize("done", [0, 1, 5], ids=["before", "after one table", "after five tables"])
 async def test_does_an_interrupted_step_again(clickhouse_server: Server, clickhouse_database: str, done: int) -> None:
     name = clickhouse_database.rpartition("/")[2]
@@ -66,6 +84,7 @@ async def test_does_an_interrupted_step_again(clickhouse_server: Server, clickho
         assert await store.inferences(InferenceQuery()) == [inference(1)]
 
 
+@pytest.mark.trio_cases(1)
 async def test_lets_several_start_at_once(clickhouse_server: Server, clickhouse_database: str) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
@@ -103,13 +122,16 @@ async def test_leaves_migrations_to_the_operator(clickhouse_database: str) -> No
 def test_asks_a_cluster_for_replicated_tables(clickhouse_server: Server) -> None:
     dialect = Dialect("all-of_them")
     forward = [version_table(dialect), *(each for step in STEPS for each in step.forward(dialect))]
-    for statement in forward:
-        assert " ON CLUSTER `all-of_them` (" in statement
+    back = [each for step in STEPS for each in step.back(dialect)]
+    assert all(" ON CLUSTER `all-of_them` " in each for each in (*forward, *back))
+    assert len(back) == len(forward) - 1
+    made = [each for each in forward if each.startswith("CREATE TABLE ")]
+    for statement in made:
         assert "MergeTree('/clickhouse/tables/{shard}/headrace/{database}/" in statement
         assert "/{uuid}', '{replica}'" in statement
-    back = [each for step in STEPS for each in step.back(dialect)]
-    assert all(each.endswith(" ON CLUSTER `all-of_them` SYNC") for each in back)
-    assert len(back) == len(forward) - 1
+    dropped = [each for each in back if each.startswith("DROP TABLE ")]
+    assert all(each.endswith(" SYNC") for each in dropped)
+    assert len(dropped) == len(made) - 1
     for statement in (*forward, *back):  # raises what the server would say of its grammar
         quoted = statement.replace("\\", "\\\\").replace("'", "\\'")
         assert clickhouse_server.query(f"SELECT formatQuery('{quoted}')")

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import pytest
 from headrace import Cache, Services, Store
+from headrace.conformance.buckets import BucketsConformance
 from headrace.conformance.cache import CacheConformance
 from headrace.conformance.rows import datapoint, evaluation_run, inference, snapshot
 from headrace.conformance.store import StoreConformance
-from headrace.contracts import DatapointQuery, InferenceQuery
+from headrace.contracts import Buckets, DatapointQuery, InferenceQuery
 from headrace.errors import StoreError
 from headrace.filters import ByMetric, Demonstrated
 from headrace_memory import CacheSettings, Memory, MemoryCache, Settings, headrace_caches, headrace_stores
@@ -39,6 +40,13 @@ class TestMemoryCache(CacheConformance):
 
     def build(self, tmp_path: Path, services: Services) -> Cache:
         return MemoryCache(CacheSettings(), services)
+
+
+class TestMemoryStoreAsBuckets(BucketsConformance):
+    lacks: ClassVar = {"persistence": "buckets end with the process", "sharing": "nobody else can open them"}
+
+    def build(self, tmp_path: Path, services: Services) -> Buckets:
+        return Memory(Settings(), services)
 
 
 def test_offers_the_type_memory() -> None:

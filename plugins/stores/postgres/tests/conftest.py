@@ -12,7 +12,7 @@ from headrace_postgres.tables import TABLES
 __all__ = ["postgres_database", "postgres_server"]
 
 _HERE = Path(__file__).parent
-_TABLES = [*(table.name for table in TABLES.values()), "inference_cache"]
+_TABLES = [*(table.name for table in TABLES.values()), "inference_cache", "resource_bucket"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -50,6 +50,11 @@ def make(path: Path, version: int, inferences: int = 1) -> None:
                 (?, 'd', 'f', 'chat', '{}', 'train', 'g', 'k', '2026-01-02T03:04:05.678901+00:00', ?, ?, 0)""",
             [uid(1).bytes, SNAPSHOT, '{"a":"1","b":"2"}'],
         )
+        if version >= 4:  # since then who writes a datapoint writes its tags beside it
+            connection.execute(
+                """INSERT INTO datapoint_tag (datapoint_id, key, value)
+                    SELECT datapoint.id, tag.key, tag.value FROM datapoint, json_each(datapoint.tags) AS tag"""
+            )
         connection.executemany(
             """INSERT INTO inference (id, function_name, variant_name, function_type, episode_id, input, output,
                 variant_probability, snapshot_hash, auxiliary_content, inference_params, tags)
