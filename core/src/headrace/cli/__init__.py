@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "plugins": "See what is installed, and why something is not loaded.",
     "models": "Pull and list local model weights.",
     "store": "Look after the store: schema, copies, moves, retention.",
+    "keys": "Create, list, disable and rotate API keys.",
     "import": "Bring the history of another gateway.",
     "evaluate": "Score variants on a dataset.",
     "optimize": "Make a better variant from data.",

@@ -6,14 +6,15 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..config import Config, load, loads
 from ..errors import ConfigError
-from ..plugins import Registry
-from ..plugins import load as load_plugins
+
+if TYPE_CHECKING:  # half a second, and 40 MB, which the process that only looks after workers need not spend
+    from ..config import Config
+    from ..plugins import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +51,9 @@ def open_config(config_file: str | None, *, default_config: bool, strict_plugins
         raise ConfigError("You must not specify both --config-file and --default-config.")
     if config_file is None and not default_config:
         raise ConfigError("You must specify either --config-file or --default-config.")
+    from ..config import load, loads
+    from ..plugins import load as load_plugins
+
     registry = load_plugins()
     registry.check(strict=strict_plugins)
     if config_file is not None:

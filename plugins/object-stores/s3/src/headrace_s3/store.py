@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import boto3  # type: ignore[import-untyped]
 from anyio import CapacityLimiter, to_thread
-from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from headrace import Services
 from headrace.errors import ObjectStoreError
@@ -80,6 +78,10 @@ class S3:
         return self._client
 
     def _connect(self) -> Any:
+        # A quarter of a second that a gateway without a bucket need not spend.
+        import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
+
         config = Config(
             connect_timeout=min(10.0, self._timeout_s),
             read_timeout=self._timeout_s,
