@@ -32,8 +32,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         ),
         (("--run-migrations",), 1, "--run-clickhouse-migrations is not available in this version: `headrace migrate`"),
         (("--run-postgres-migrations",), 1, "--run-postgres-migrations is not available in this version"),
-        (("--create-api-key", "--expiration", "2030-01-01T00:00:00Z"), 1, "`headrace keys create` will do it"),
-        (("--disable-api-key", "x"), 1, "`headrace keys disable` will do it"),
         (("--migrate-config", "*.toml"), 1, "`headrace config store` will do it"),
         (("--create-api-key", "--run-migrations"), 2, "cannot be used together"),
         (("--expiration", "x"), 2, "--expiration needs --create-api-key"),

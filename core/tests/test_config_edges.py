@@ -21,9 +21,11 @@ from headrace.contracts import InferenceQuery
 from headrace.errors import BadRequest, ConfigError, HeadraceError
 from headrace.feedback import FeedbackRequest
 from headrace.files import File as FileText
+from headrace.limits import Rule, Rules
 from headrace.media import File
 from headrace.plugins import Registry
-from headrace.types import EmbeddingRequest, Input, InputMessage, Specific, Text
+from headrace.types import Caller, EmbeddingRequest, Input, InputMessage, Specific, Text
+from headrace_memory import Memory, Settings
 from recipes import ask, function, model
 
 FILE = '{ __tensorzero_remapped_path = "s", __data = "{}" }'
@@ -265,21 +267,24 @@ def test_config_edge_23_the_address_is_0_0_0_0_3000_unless_said(tmp_path: Path) 
     assert "cannot listen on 0.0.0.0:3000: Address already in use" in done.stderr
 
 
-# -- rate limits: refused at start-up until they come, so no bucket is ever shared or stale --------------------
+# -- rate limits ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capacity", [10, 20], ids=["before", "edited"])
-def test_config_edge_21_a_limit_is_refused_at_start_up_whatever_its_capacity(registry: Registry, capacity: int) -> None:
-    [problem] = refused(registry, f"[[rate_limiting.rules]]\nalways = true\ntokens_per_day = {capacity}\n")
-    assert problem.startswith("rate_limiting.rules: rate limiting is not available in this version")
+def rules(limits: str) -> Rules:
+    """The one rule of a configuration, for everybody."""
+    [table] = loads(f"[[rate_limiting.rules]]\nalways = true\n{limits}\n").tables.rate_limiting.rules
+    return Rules([Rule(table.limits)])
 
 
-def test_config_edge_20_two_windows_of_a_resource_are_two_limits_and_refused_at_start_up(registry: Registry) -> None:
-    text = "[[rate_limiting.rules]]\nalways = true\ntokens_per_minute = 1\ntokens_per_day = 100\n"
-    [rule] = loads(text).tables.rate_limiting.rules
-    assert {(limit.resource, limit.window, limit.capacity) for limit in rule.limits} == {
-        ("tokens", "minute", 1),
-        ("tokens", "day", 100),
-    }
-    [problem] = refused(registry, text)
-    assert problem.startswith("rate_limiting.rules: ")
+@pytest.mark.anyio
+async def test_config_edge_21_an_edited_limit_keeps_its_bucket() -> None:
+    buckets = Memory(Settings())
+    for capacity, used, had in ((10, 4, 10), (5, 0, 5), (20, 0, 5)):
+        [limit] = rules(f"tokens_per_day = {capacity}").active(Caller())
+        assert await buckets.take([(limit.bucket, used)]) == [had]
+
+
+def test_config_edge_20_two_windows_of_a_resource_are_two_limits_with_a_bucket_each() -> None:
+    active = rules("tokens_per_minute = 1\ntokens_per_day = 100").active(Caller())
+    assert {(limit.bucket.window, limit.bucket.capacity) for limit in active} == {("minute", 1), ("day", 100)}
+    assert len({limit.bucket.key for limit in active}) == 2

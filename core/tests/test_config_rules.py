@@ -298,6 +298,6 @@ def test_an_unknown_key_of_a_rule_is_told_and_stands(caplog: pytest.LogCaptureFi
     assert "`tokens_per_fortnight` is not known" in caplog.text
 
 
-@pytest.mark.parametrize("line", ["default_cost = -1", "default_cost = inf", 'backend = "redis"'])
+@pytest.mark.parametrize("line", ["default_cost = -1", "default_cost = inf", "backend = 3"])
 def test_the_rest_of_rate_limiting_is_checked(line: str) -> None:
     assert problems(f"[rate_limiting]\n{line}")[0].startswith(f"rate_limiting.{line.partition(' ')[0]}: ")

@@ -124,9 +124,6 @@ def test_a_deprecated_key_is_told_once_and_works(text: str, said: str, caplog: p
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("[gateway.auth]\nenabled = true", "gateway.auth.enabled"),
-        ("[gateway.export.otlp.traces]\nenabled = true", "gateway.export.otlp.traces.enabled"),
-        (rule("always = true\ntokens_per_day = 1"), "rate_limiting.rules"),
         (experiment(ADAPTIVE + 'candidate_variants = ["a"]'), "functions.f.experimentation.type"),
         (
             experiment(
@@ -145,7 +142,7 @@ def test_what_is_switched_on_but_not_offered_is_named(text: str, key: str) -> No
     "text",
     [
         "",
-        "[gateway]\nauth.enabled = false\nrelay = {}\nexport.otlp.traces.enabled = false",
+        "[gateway]\nauth.enabled = true\nrelay = {}\nexport.otlp.traces.enabled = false",
         "[rate_limiting]\nenabled = false\n" + rule("always = true"),
         "[provider_types.fireworks.sft]\naccount_id = 'x'",
     ],

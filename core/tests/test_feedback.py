@@ -160,6 +160,7 @@ async def test_an_unknown_metric_is_not_found(opened: Any) -> None:
             await give(host, metric_name="nope", value=True)
 
 
+@pytest.mark.trio_cases(0)
 async def test_an_old_id_that_is_nowhere_is_believed_after_a_moment(opened: Any) -> None:
     async with opened(TOML) as host:
         with pytest.raises(BadRequest, match=f"Inference ID: {OLD} does not exist"):
@@ -217,6 +218,7 @@ class Silent(Memory):
         await self.back.wait()
 
 
+@pytest.mark.trio_cases(0)
 async def test_what_a_silent_store_keeps_waiting_is_told_after_seconds(opened: Any) -> None:
     """Feedback whose target may be on its way, and whoever asks how we are."""
     store, replies = Silent(), dict[str, httpx.Response]()

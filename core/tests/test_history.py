@@ -33,6 +33,7 @@ class Flaky(Memory):
         return await super().inferences(query)
 
 
+@pytest.mark.trio_cases(1)
 @pytest.mark.parametrize("readable", [True, False])
 async def test_a_store_that_takes_nothing_keeps_no_reader_waiting(opened: Any, readable: bool) -> None:
     store = Flaky(Settings())

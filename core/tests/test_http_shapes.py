@@ -170,7 +170,7 @@ SERVER = {"message": "oops", "provider_type": "provider"}
         (errors.NotFound("x"), {"NotFound": {"message": "x"}}),
         (LOST, {"InferenceClient": CLIENT | NO_TEXTS}),
         (BROKEN, {"InferenceServer": SERVER | NO_TEXTS}),
-        (errors.RateLimitExceeded("x"), {"RateLimitExceeded": {"message": "x", "provider_type": "provider"}}),
+        (errors.RateLimitExceeded("x"), {"RateLimitExceeded": {"failed_rate_limits": []}}),
         (
             errors.AllVariantsFailed({"v": errors.AllProvidersFailed({"p": LOST, "q": BROKEN})}),
             {

@@ -21,7 +21,7 @@ from headrace.http.app import create_app
 from headrace.http.compression import plain
 from headrace.http.errors import BadParameter, Edge, keep, native_body, path_uuid, query_whole
 from headrace.http.routing import Route, introduce
-from headrace.http.sse import EventStream
+from headrace.http.sse import EventStream, Pulse
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as ServerConfig
 from starlette.requests import Request
@@ -150,7 +150,14 @@ class Listener:
         self._breaks_at = breaks_at
         self._takes_s = takes_s
         self._at_work = False
-        keep(Edge(keep_alive_s=keep_alive_s), self.scope)
+        self._keep_alive_s = keep_alive_s
+
+    async def listen(self, stream: EventStream) -> None:
+        """Hear all of it, as an app would send it."""
+        async with anyio.create_task_group() as tasks:
+            keep(Edge(pulse=Pulse(self._keep_alive_s, tasks.start_soon)), self.scope)
+            await stream(self.scope, self.receive, self.send)
+            tasks.cancel_scope.cancel()
 
     async def receive(self) -> Any:
         await anyio.sleep_forever()
@@ -174,7 +181,7 @@ async def _words(pause_s: float, *words: bytes) -> AsyncGenerator[bytes, None]:
 
 async def test_a_quiet_stream_says_that_it_lives_and_loses_nothing() -> None:
     listener = Listener(keep_alive_s=0.05)
-    await EventStream(_words(0.2, b"a", b"b"), native_body)(listener.scope, listener.receive, listener.send)
+    await listener.listen(EventStream(_words(0.2, b"a", b"b"), native_body))
     comment = b": keep-alive\n\n"
     assert [event for event in listener.heard if event != comment] == [
         b"data: a\n\n",
@@ -188,13 +195,13 @@ async def test_a_quiet_stream_says_that_it_lives_and_loses_nothing() -> None:
 
 async def test_a_busy_stream_needs_no_comments() -> None:
     listener = Listener(keep_alive_s=5)
-    await EventStream(_words(0, *[b"a"] * 100), native_body)(listener.scope, listener.receive, listener.send)
+    await listener.listen(EventStream(_words(0, *[b"a"] * 100), native_body))
     assert len(listener.heard) == 101
 
 
 async def test_comments_and_events_are_never_sent_at_once() -> None:
     listener = Listener(keep_alive_s=0.01, takes_s=0.02)
-    await EventStream(_words(0.025, *[b"a"] * 10), native_body)(listener.scope, listener.receive, listener.send)
+    await listener.listen(EventStream(_words(0.025, *[b"a"] * 10), native_body))
     assert listener.heard.count(b"data: a\n\n") == 10
     assert listener.heard[-1] == b"data: [DONE]\n\n"
 
@@ -210,14 +217,14 @@ async def test_a_stream_is_read_to_its_end_when_the_client_is_gone(breaks_at: in
             yield b"x"
 
     listener = Listener(keep_alive_s=0.005, breaks_at=breaks_at)
-    await EventStream(events(), native_body)(listener.scope, listener.receive, listener.send)
+    await listener.listen(EventStream(events(), native_body))
     assert read == [0, 1, 2, 3, 4]
 
 
 async def test_another_dialect_has_its_own_frames_and_end() -> None:
     listener = Listener(keep_alive_s=5)
     stream = EventStream(_words(0, b"a"), native_body, frame=lambda data: b"event: e\ndata: " + data + b"\n\n", end=b"")
-    await stream(listener.scope, listener.receive, listener.send)
+    await listener.listen(stream)
     assert listener.heard == [b"event: e\ndata: a\n\n", b""]
 
 

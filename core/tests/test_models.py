@@ -15,7 +15,8 @@ from headrace.conformance.script import SetClock
 from headrace.contracts import Attempt
 from headrace.costs import Price
 from headrace.errors import AllProvidersFailed, ProviderError, RateLimited, Unreachable
-from headrace.models import Around, Route, RoutedEmbeddingModel, RoutedModel
+from headrace.models import RoutedEmbeddingModel, RoutedModel
+from headrace.routes import Around, Route
 from headrace.types import (
     Block,
     Chunk,

@@ -10,6 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from fussy import Fussy, comments, running
 from headrace.errors import RecordRefused, StoreError
+from headrace.pacing import Pace
 from headrace.records import Record
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ async def test_what_gathers_while_the_store_is_busy_leaves_in_batches_and_in_ord
 @pytest.mark.parametrize("idle", [False, True], ids=["at-once", "after-a-while"])
 async def test_an_interval_lets_a_batch_gather(idle: bool) -> None:
     store = Fussy()
-    async with running(store, interval_s=0.2) as recorder:
+    async with running(store, pace=Pace(0.2)) as recorder:
         if idle:
             await anyio.wait_all_tasks_blocked()
         for value in "abc":
@@ -57,7 +58,7 @@ async def test_an_interval_lets_a_batch_gather(idle: bool) -> None:
 async def test_a_full_batch_does_not_wait_for_the_interval() -> None:
     store = Fussy()
     with anyio.fail_after(5):
-        async with running(store, interval_s=60, max_rows=2) as recorder:
+        async with running(store, pace=Pace(60), max_rows=2) as recorder:
             await recorder.put(comments("a"))
             await anyio.wait_all_tasks_blocked()
             assert store.batches == []
@@ -100,7 +101,7 @@ async def test_flush_waits_for_what_was_put_before_only() -> None:
 
 async def test_stop_writes_the_rest() -> None:
     store = Fussy()
-    async with running(store, max_rows=2, interval_s=0.01) as recorder:
+    async with running(store, max_rows=2, pace=Pace(0.01)) as recorder:
         await recorder.put(comments("abc"))
     assert store.comments == list("abc")
 

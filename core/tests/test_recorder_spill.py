@@ -69,6 +69,7 @@ async def test_a_store_that_hangs_is_away_and_what_it_took_after_all_is_not_lost
     assert store.comments == list("abcdef")
 
 
+@pytest.mark.trio_cases(0)
 async def test_a_full_queue_goes_to_the_disk_at_once_while_the_store_is_away(tmp_path: Path) -> None:
     store = Fussy(*[AWAY] * 3)
     async with running(store, capacity=2, max_rows=1, spill=Spill(tmp_path)) as recorder:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from headrace.counting import Board
 from headrace.telemetry import Telemetry
 
 
@@ -106,3 +109,71 @@ def test_two_gateways_count_apart() -> None:
     one.dropped(1)
     assert samples(one) == {"headrace_records_dropped_total": 3}
     assert samples(other) == {}
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board()
+    yield board
+    board.close()
+
+
+def worker(board: Board, lane: int, waiting: int = 0, spilled: int = 0) -> Telemetry:
+    """The telemetry of a worker, as if it were one: another mapping of the same file."""
+    telemetry = Telemetry()
+    telemetry.watch("headrace_records_waiting", lambda: waiting)
+    telemetry.watch("headrace_records_spilled", lambda: spilled)
+    board.open_lane(lane)
+    telemetry.share(board.number, lane)
+    return telemetry
+
+
+def test_workers_give_one_page(board: Board) -> None:
+    one, other = worker(board, 0, waiting=1, spilled=2), worker(board, 1, waiting=10, spilled=20)
+    one.feedback("m")
+    other.feedback("m")
+    other.feedback("n")
+    assert samples(one) == samples(other)
+    assert samples(one) == {
+        'tensorzero_requests_total{endpoint="feedback",metric_name="m"}': 2,
+        'tensorzero_requests_total{endpoint="feedback",metric_name="n"}': 1,
+        "headrace_records_spilled_total": 22,
+        "headrace_records_waiting": 11,
+    }
+
+
+def test_what_a_dead_worker_counted_stays_and_its_successor_counts_on(board: Board) -> None:
+    one, dead = worker(board, 0), worker(board, 1, waiting=10, spilled=20)
+    dead.tokens(7, None)
+    board.close_lane(1)
+    assert samples(one) == {
+        "tensorzero_input_tokens_total": 7,
+        "headrace_records_spilled_total": 20,
+        "headrace_records_waiting": 0,
+    }
+    successor = worker(board, 1, waiting=3, spilled=1)
+    successor.tokens(1, None)
+    assert samples(one) == {
+        "tensorzero_input_tokens_total": 8,
+        "headrace_records_spilled_total": 21,
+        "headrace_records_waiting": 3,
+    }
+
+
+def test_what_was_counted_before_sharing_is_kept(board: Board) -> None:
+    telemetry = Telemetry()
+    telemetry.dropped(2)
+    board.open_lane(0)
+    telemetry.share(board.number, 0)
+    telemetry.dropped(1)
+    assert samples(telemetry) == {"headrace_records_dropped_total": 3}
+
+
+def test_series_beyond_the_room_of_a_lane_are_told_of_and_not_counted(
+    board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = worker(board, 0)
+    for number in range(33_000):
+        telemetry.feedback(str(number))
+    assert 32_000 < len(samples(telemetry)) < 32_769
+    assert len([record for record in caplog.records if "too many metrics" in record.message]) == 1

@@ -18,7 +18,7 @@ from .functions import Function, requested_schema
 from .ids import check_episode_id, new_id
 from .inference import INLINE_VARIANT, Inference
 from .records import WorkflowEpisode
-from .tags import accepted, canonical, is_reserved
+from .tags import API_KEY, accepted, canonical, is_reserved
 from .telemetry import Telemetry
 from .tools import check_json_tool, configure
 from .types import Tool
@@ -175,4 +175,6 @@ def _tags(request: InferenceRequest) -> dict[str, str]:
         if not request.namespace or is_reserved(request.namespace):
             raise BadRequest("`namespace` must not be empty, nor start with `tensorzero::`")
         tags["tensorzero::namespace"] = request.namespace
+    if request.api_key_public_id is not None:
+        tags[API_KEY] = request.api_key_public_id
     return tags

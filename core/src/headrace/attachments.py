@@ -19,7 +19,7 @@ from .contracts import ObjectStore
 from .errors import BadRequest, ConfigError, FetchError, HeadraceError, ObjectStoreError
 from .fetching import Fetcher, check_url, sniff
 from .media import File, StoragePath, essence, extension_of, is_key
-from .types import Input
+from .types import Input, has_block
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Attachments:
 
     def has_files(self, input_: Input) -> bool:
         """Whether there is anything to do for this input."""
-        return any(isinstance(block, File) for message in input_.messages for block in message.content)
+        return has_block(input_.messages, File)
 
     @contextmanager
     def held(self, input_: Input) -> Iterator[None]:

@@ -13,6 +13,7 @@ from .contracts import Attempt, Clock
 from .costs import Price, streamed_cost_of
 from .errors import BadUpstreamReply, HeadraceError, ProviderError
 from .ids import new_id
+from .limiting import Reservation
 from .pieces import Pieces
 from .types import ApiType, Chunk, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse, Usage
 
@@ -32,6 +33,7 @@ class Watch:
         clock: Clock,
     ) -> None:
         self.attempt = Attempt(new_id(), model_name, provider_name, provider_type, request, api_type)
+        self.reserved: Reservation | None = None
         self._clock = clock
         self._began = clock.perf()
 

@@ -19,6 +19,7 @@ from .errors import HeadraceError
 from .types import (
     CacheMode,
     CacheOptions,
+    Caller,
     Chunk,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -57,9 +58,9 @@ def key_of(
     """The same for calls that may share an answer; hexadecimal BLAKE3.
 
     Names, not settings, stand for model and provider: a changed configuration does not make entries stale
-    (http-api 24.25). Credentials are not in it.
+    (http-api 24.25). Neither credentials nor the caller are in it.
     """
-    bare = structs.replace(request, credentials={}, cache=CacheOptions())
+    bare = structs.replace(request, credentials={}, cache=CacheOptions(), caller=Caller())
     digest = blake3.blake3(model_name.encode() + b"\0" + provider_name.encode() + b"\0")
     digest.update(_encoder.encode((bare, stream, prefetch)))
     return digest.hexdigest()

@@ -25,14 +25,19 @@ from .queries import DatasetSummary as DatasetSummary
 from .queries import InferenceQuery as InferenceQuery
 from .records import BatchStatus, Datapoint, Example
 from .schemas import Schema
+from .storage import Bucket as Bucket
+from .storage import Buckets as Buckets
 from .storage import Cache as Cache
+from .storage import KeyStore as KeyStore
 from .storage import ObjectStore as ObjectStore
 from .storage import Store as Store
+from .tracing import Tracer as Tracer
 from .transport import Transport
 from .types import (
     ApiType,
     Block,
     CacheOptions,
+    Caller,
     Chunk,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -198,8 +203,7 @@ class FunctionSpec:
     description: str | None = None
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One try at one provider, as ``models`` saw it; becomes a ``ModelInferenceRecord``."""
 
     id: UUID
@@ -213,15 +217,14 @@ class Attempt:
     raw_request: str = ""
     raw_response: str = ""
     output: tuple[Block, ...] = ()
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     finish_reason: FinishReason | None = None
     response_time_ms: int | None = None
     ttft_ms: int | None = None
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One inference as a variant gets it: validated, not rendered. Models append to ``attempts``.
 
     What comes after ``attempts`` goes into every ``ModelRequest`` as it is; ``jsonmode.ask`` does so.
@@ -235,9 +238,10 @@ class Task:
     output_schema: Schema | None
     credentials: Mapping[str, str]
     attempts: list[Attempt]
-    extra: Extra = field(default_factory=Extra)
-    cache: CacheOptions = field(default_factory=CacheOptions)
+    extra: Extra = Extra()
+    cache: CacheOptions = CacheOptions()
     discriminator: str = ""
+    caller: Caller = Caller()
 
 
 class Answer(Struct, frozen=True):

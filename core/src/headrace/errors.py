@@ -45,6 +45,15 @@ class BadRequest(HeadraceError):
     http_status = 400
 
 
+class Unauthenticated(HeadraceError):
+    """The caller shows no API key that is good; what it did show is never in the message."""
+
+    http_status = 401
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"TensorZero authentication error: {detail}")
+
+
 class NotFound(HeadraceError):
     """A name or id that the request needs does not exist."""
 
@@ -161,12 +170,29 @@ class RateLimited(ProviderError):
 
 
 class RateLimitExceeded(ProviderError):
-    """A rate limit of our own configuration; the upstream was not asked (http-api 20)."""
+    """A rate limit of our own configuration; the upstream was not asked (http-api 20).
+
+    ``limits`` says for programs which ones: key, requested, available, resource and scope_key of each.
+    """
 
     http_status = 429
 
+    def __init__(self, message: str, *, limits: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.limits = tuple(limits)
+
     def __str__(self) -> str:
         """Which limit it is."""
+        return self.message
+
+
+class MissingMaxTokens(ProviderError):
+    """Tokens are limited, and nothing says how many this call may answer with; no upstream has been asked."""
+
+    http_status = 400
+
+    def __str__(self) -> str:
+        """What is missing."""
         return self.message
 
 

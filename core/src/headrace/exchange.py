@@ -57,6 +57,7 @@ class InferenceRequest(Struct, frozen=True, kw_only=True):
     include_raw_usage: bool = False
     include_original_response: bool = False
     include_aggregated_response: bool = False
+    api_key_public_id: str | None = None
 
 
 class RawUsage(Struct, frozen=True):

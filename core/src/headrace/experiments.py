@@ -52,12 +52,25 @@ class Draw:
         return max(self._high - self._low, 2**-32)
 
 
+class Only(Draw):
+    """The draws where there is nothing to choose."""
+
+    def __init__(self, name: str) -> None:
+        self._name: str | None = name
+
+    def next(self) -> tuple[str, float] | None:
+        """The one variant, then the end."""
+        name, self._name = self._name, None
+        return None if name is None else (name, 1.0)
+
+
 class Experiment:
     """Candidates with weights (need not sum to 1), then fallbacks in order."""
 
     def __init__(self, weights: Mapping[str, float], fallbacks: Sequence[str] = ()) -> None:
         self.weights = dict(weights)
         self.fallbacks = tuple(fallbacks)
+        self._only = next(iter(self.reachable)) if len(self.reachable) == 1 else None
 
     @property
     def reachable(self) -> frozenset[str]:
@@ -66,6 +79,8 @@ class Experiment:
 
     def draw(self, function_name: str, episode_id: UUID) -> Draw:
         """Begin to draw; the same function and episode draw the same while the weights stand."""
+        if self._only is not None:
+            return Only(self._only)
         return Draw(self.weights, self.fallbacks, point(function_name, episode_id))
 
     def probabilities(self) -> dict[str, float]:

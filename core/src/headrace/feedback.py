@@ -28,7 +28,7 @@ from .records import (
     Record,
 )
 from .schemas import compiled
-from .tags import accepted, canonical
+from .tags import API_KEY, accepted, canonical
 from .telemetry import Telemetry
 from .types import CheckedToolCall, ContentBlock, JsonOutput, Text
 
@@ -62,6 +62,7 @@ class FeedbackRequest(Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     dryrun: bool = False
     internal: bool = False
+    api_key_public_id: str | None = None
 
 
 class _TextValue(Struct, frozen=True, tag="text", forbid_unknown_fields=True):
@@ -105,6 +106,8 @@ class FeedbackDesk:
             raise BadRequest("Feedback needs a store: `gateway.observability.enabled` is false")
         request = structs.replace(request, metric_name=canonical(request.metric_name))
         tags = accepted(request.tags, internal=request.internal)
+        if request.api_key_public_id is not None:
+            tags[API_KEY] = request.api_key_public_id
         if _OF_HUMANS <= set(tags) and _EVALUATOR not in tags:
             raise BadRequest(f"Invalid tags: `{'` and `'.join(sorted(_OF_HUMANS))}` need `{_EVALUATOR}` beside them")
         common: dict[str, Any] = {

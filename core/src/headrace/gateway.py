@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, aclosing
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -13,6 +14,7 @@ from msgspec import structs
 
 from .admission import Admission
 from .attachments import Attachments
+from .authentication import Authenticator
 from .batches import Batches
 from .cache import options_of
 from .contracts import Answer, Attempt, Clock, EmbeddingModel, Store
@@ -31,6 +33,7 @@ from .reports import Reports
 from .retention import Retention
 from .tags import canonical
 from .telemetry import Telemetry
+from .tracing import Tracing
 from .types import Chunk, EmbeddingRequest, Tool
 from .workflows import Workflows
 
@@ -45,6 +48,10 @@ class Gateway:
 
     An async context manager: it opens transport, store and providers, and on leaving writes what is queued.
     """
+
+    tracing: Tracing | None = None
+    # Set by whoever is about to stop: health turns, and HTTP/1.1 clients are told to open another connection.
+    draining = False
 
     def __init__(
         self,
@@ -69,6 +76,8 @@ class Gateway:
         reports: Reports,
         telemetry: Telemetry,
         clock: Clock,
+        authenticator: Authenticator | None = None,
+        pings: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
     ) -> None:
         self.functions = functions
         self.tools = tools
@@ -84,6 +93,8 @@ class Gateway:
         self.reports = reports
         self.telemetry = telemetry
         self.snapshot = snapshot
+        self.pings = pings or {}  # what is healthy if this returns, beside the store
+        self.authenticator = authenticator  # for whoever lets callers in: nothing here asks it
         self._admission = admission
         self._embedding_model = embedding_model
         self._resources = resources
@@ -92,6 +103,7 @@ class Gateway:
         self._clock = clock
         self._open = AsyncExitStack()
         self._background: anyio.abc.TaskGroup | None = None
+        self._attendants: anyio.abc.TaskGroup | None = None
         self._storing = 0
 
     async def __aenter__(self) -> Gateway:
@@ -104,16 +116,21 @@ class Gateway:
                 stack.push_async_callback(self._recorder.stop)
                 self.snapshot = await self._known(self.snapshot)
                 await self._recorder.put([self.snapshot])
+            self._attendants = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(self._attendants.cancel_scope.cancel)
             if self._retention is not None:
-                tasks = await stack.enter_async_context(anyio.create_task_group())
-                stack.callback(tasks.cancel_scope.cancel)
-                tasks.start_soon(self._retention.run)
+                self.attend(self._retention.run)
             self._background = await stack.enter_async_context(anyio.create_task_group())
             self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
+
+    def attend(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run this beside everything else until the gateway closes, which cancels it. It must be open."""
+        assert self._attendants is not None
+        self._attendants.start_soon(run)
 
     @property
     def keeps_records(self) -> bool:
@@ -202,12 +219,10 @@ class Gateway:
     async def _begin(self, request: InferenceRequest) -> Inference:
         inference = self._admission.admit(request, await self.workflows.of(request))
         if self.attachments.has_files(request.input):
-            inference.held.enter_context(self.attachments.held(request.input))
-            try:
+            with ExitStack() as held:
+                held.enter_context(self.attachments.held(request.input))
                 inference.input = await self.attachments.resolved(request.input)
-            except BaseException:
-                inference.held.close()
-                raise
+                inference.held = held.pop_all()
         return inference
 
     def _lost(self, trial: Trial, error: Exception) -> HeadraceError:
@@ -233,8 +248,15 @@ class Gateway:
 
     async def _record_anyway(self, inference: Inference, records: Sequence[Record]) -> None:
         """The same for an inference that did not end well, even while our own task is being cancelled."""
+        if self._records_at_once(inference):
+            await self._record(inference, records)
+            return
         with anyio.CancelScope(shield=True):
             await self._record(inference, records)
+
+    def _records_at_once(self, inference: Inference) -> bool:
+        """Whether nothing in there waits, so that nothing can be cancelled; a scope costs more than all the rest."""
+        return (self._recorder is None or self._recorder.takes_at_once) and inference.held is None
 
     async def _store_files(self, inference: Inference, records: Sequence[Record]) -> None:
         self._storing += 1
@@ -246,7 +268,8 @@ class Gateway:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._put(inference, inference.remember(stored, records))
-            inference.held.close()
+            if inference.held is not None:
+                inference.held.close()
             self._storing -= 1
 
     async def _put(self, inference: Inference, records: Sequence[Record]) -> None:

@@ -6,7 +6,19 @@ from typing import cast
 
 import pluggy
 
-from .contracts import Cache, Evaluator, Factory, ObjectStore, Optimizer, Provider, Store, Variant, Weights
+from .contracts import (
+    Buckets,
+    Cache,
+    Evaluator,
+    Factory,
+    ObjectStore,
+    Optimizer,
+    Provider,
+    Store,
+    Tracer,
+    Variant,
+    Weights,
+)
 from .transport import Transport
 
 hookspec = pluggy.HookspecMarker("headrace")
@@ -56,9 +68,21 @@ def headrace_caches() -> list[Factory[Cache]]:
 
 
 @hookspec
+def headrace_buckets() -> list[Factory[Buckets]]:
+    """Types for ``rate_limiting.backend`` beside the stores that hold buckets themselves."""
+    return cast("list[Factory[Buckets]]", [])
+
+
+@hookspec
 def headrace_object_stores() -> list[Factory[ObjectStore]]:
     """Types for ``[object_storage]``."""
     return cast("list[Factory[ObjectStore]]", [])
+
+
+@hookspec
+def headrace_tracers() -> list[Factory[Tracer]]:
+    """Where traces go; ``[gateway.export.otlp.traces]`` takes the type ``otlp``."""
+    return cast("list[Factory[Tracer]]", [])
 
 
 @hookspec

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
-from uuid_utils.compat import uuid7 as new_id
+from uuid_utils import uuid7
 
 from .errors import BadRequest
 
@@ -12,6 +12,20 @@ __all__ = ["check_episode_id", "is_workflow_episode", "new_id", "new_workflow_ep
 
 _EARLIEST_S = 1_579_751_960  # 2020-01-23T03:59:20Z
 _WORKFLOW_OFFSET_S = 10_000_000_000  # workflow-evaluation episodes are stamped this far ahead
+
+
+_blank, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
+
+
+def new_id() -> UUID:
+    """A UUIDv7; those of one process are in the order in which they were made.
+
+    Made past the constructor of ``UUID``, which checks for 2 µs what cannot be wrong here.
+    """
+    id_ = _blank(UUID)
+    _set(id_, "int", uuid7().int)
+    _set(id_, "is_safe", _UNKNOWN)
+    return id_
 
 
 def unix_seconds(id_: UUID) -> float:

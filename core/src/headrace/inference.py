@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, Struct, structs
 
 from .contracts import Answer, Attempt, Clock, Task, Variant
 from .exchange import InferenceRequest, InferenceResponse, RawResponse, RawUsage
@@ -18,13 +18,12 @@ from .media import File
 from .records import InferenceRecord, ModelInferenceRecord, Record
 from .schemas import Schema
 from .tools import check
-from .types import CacheOptions, Input, Message, ModelRequest, Output, Params, ToolConfig, Usage
+from .types import CacheOptions, Caller, Input, Message, ModelRequest, Output, Params, ToolConfig, Usage, has_block
 
 INLINE_VARIANT = "tensorzero::dynamic_variant"
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """One variant's turn: the task it gets, with its own list of attempts."""
 
     variant_name: str
@@ -52,7 +51,7 @@ class Inference:
     clock: Clock
     id: UUID = field(default_factory=new_id)
     trials: list[Trial] = field(default_factory=list)
-    held: ExitStack = field(default_factory=ExitStack)
+    held: ExitStack | None = None
     input: Input = field(init=False)
     _stored: dict[str, File] = field(default_factory=dict)
     began: float = field(init=False)
@@ -87,6 +86,7 @@ class Inference:
             attempts=[],
             extra=self.request.extra.of_variant(name),
             cache=self.cache,
+            caller=Caller(self.tags, self.request.api_key_public_id),
         )
         self.trials.append(Trial(name, variant, probability, task))
         return self.trials[-1]
@@ -162,7 +162,7 @@ class Inference:
         ]
 
     def _as_stored(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        if not any(isinstance(block, File) for message in messages for block in message.content):
+        if not has_block(messages, File):
             return messages
         return tuple(
             Message(message.role, tuple(self._file(b) if isinstance(b, File) else b for b in message.content))

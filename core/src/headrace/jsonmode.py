@@ -81,6 +81,7 @@ def ask(
         extra=task.extra,
         cache=task.cache,
         discriminator=task.discriminator,
+        caller=task.caller,
     )
     # A chat function hides that `respond` was called; a json function reads the arguments itself.
     return request, asked.by_tool and function.type == "chat"

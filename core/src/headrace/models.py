@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -13,16 +12,15 @@ from uuid import UUID
 from msgspec import structs
 
 from .attempts import StreamWatch, Watch
-from .cache import NOTHING_SPENT, AnswerCache, key_of
-from .contracts import Attempt, Batcher, BatchPolled, BatchStarted, Clock, Embedder, Provider, UrlTaker
-from .costs import Price, cost_of
+from .cache import NOTHING_SPENT, key_of
+from .contracts import Attempt, Batcher, BatchPolled, BatchStarted, Embedder, Provider, UrlTaker
+from .costs import cost_of
 from .errors import AllProvidersFailed, NotForThisProvider, NotFound
-from .extras import Extra
 from .media import File
+from .routes import NO_EXTRA, NO_TIMEOUTS, Around, Route
 from .timeouts import Timeouts, bounded, within
 from .tools import check, for_provider
 from .types import (
-    ApiType,
     Block,
     CheckedToolCall,
     Chunk,
@@ -34,45 +32,14 @@ from .types import (
     Thought,
     Unknown,
     UnknownDelta,
+    has_block,
 )
 
 log = logging.getLogger(__name__)
 
 
-NO_EXTRA, NO_TIMEOUTS = Extra(), Timeouts()
-
 P = TypeVar("P")
-P_co = TypeVar("P_co", covariant=True)
 A = TypeVar("A", bound=ModelResponse | EmbeddingResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class Route(Generic[P_co]):
-    """One provider of a model: its name there, its type, the object, and what the configuration says of it."""
-
-    name: str
-    type: str
-    provider: P_co
-    prices: Sequence[Price] = ()
-    extra: Extra = NO_EXTRA
-    timeouts: Timeouts = NO_TIMEOUTS
-    api_type: ApiType = "chat_completions"
-    discard_unknown: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What every model shares: the clock, the cache if there is one, and how a file named by a URL gets its bytes.
-
-    ``prefetch`` says that files have their bytes before any model sees them, which makes other requests of the same
-    input, and so other cache keys. ``debug`` lets errors quote what went out and came in.
-    """
-
-    clock: Clock
-    cache: AnswerCache | None = None
-    with_data: Callable[[File], Awaitable[File]] | None = None
-    prefetch: bool = False
-    debug: bool = False
 
 
 class _Routed(Generic[P]):
@@ -98,12 +65,15 @@ class _Routed(Generic[P]):
         for route in self.routes:
             watch = self._watch(route, request, attempts)
             try:
-                response = await within(
-                    partial(ask, route, watch),
-                    route.timeouts.total_s,
-                    f"Model provider {route.name}",
-                    key=self._limit,
-                )
+                if route.timeouts.total_s is None:
+                    response = await ask(route, watch)
+                else:
+                    response = await within(
+                        partial(ask, route, watch),
+                        route.timeouts.total_s,
+                        f"Model provider {route.name}",
+                        key=self._limit,
+                    )
             except NotFound as error:  # routing that leads nowhere (config spec 10): no upstream is at fault
                 watch.failed(error)
                 raise
@@ -115,6 +85,8 @@ class _Routed(Generic[P]):
                 raise
             cost = NOTHING_SPENT.cost if watch.attempt.cached else cost_of(route.prices, response.raw_response)
             watch.answered(response, cost)
+            if watch.reserved is not None:
+                watch.reserved.settle(watch.attempt.usage)
             return response
         raise AllProvidersFailed(errors)
 
@@ -146,11 +118,14 @@ class RoutedModel(_Routed[Provider]):
 
     async def complete(self, request: ModelRequest, attempts: list[Attempt]) -> ModelResponse:
         """The first provider that answers; each try is appended to ``attempts``. Raise AllProvidersFailed."""
-        return await within(
-            lambda: self._first(attempts, request, lambda route, watch: self._complete(route, watch, request)),
-            self._timeouts.total_s,
-            f"Model {self.name}",
-        )
+
+        async def ask(route: Route[Provider], watch: Watch) -> ModelResponse:
+            return await self._complete(route, watch, request)
+
+        if self._timeouts.total_s is None:
+            return await self._first(attempts, request, ask)
+        first = partial(self._first, attempts, request, ask)
+        return await within(first, self._timeouts.total_s, f"Model {self.name}")
 
     async def _complete(self, route: Route[Provider], watch: Watch, request: ModelRequest) -> ModelResponse:
         asked = self._concerning(route, request)
@@ -158,6 +133,8 @@ class RoutedModel(_Routed[Provider]):
         if key and cache and asked.cache.reads and (hit := await cache.response(key, asked.cache)):
             watch.attempt.cached = True
             return hit
+        if (limiter := self._around.limiter) is not None:
+            watch.reserved = await limiter.reserve(asked)
         response = self._named(await route.provider.complete(await self._for(route, asked)), route)
         if key and cache and asked.cache.writes and _fits(response, asked):
             cache.keep(key, response)
@@ -195,6 +172,8 @@ class RoutedModel(_Routed[Provider]):
                 raise
             finally:
                 stream.close(route.prices)
+                if watch.reserved is not None:
+                    watch.reserved.settle(watch.attempt.usage, failed=watch.attempt.error is not None)
         raise AllProvidersFailed(errors)
 
     async def _begun(
@@ -221,6 +200,8 @@ class RoutedModel(_Routed[Provider]):
         if key and cache and asked.cache.reads and (hit := await cache.chunks(key, asked.cache)):
             watch.attempt.cached = True
             return _replayed(hit)
+        if (limiter := self._around.limiter) is not None:
+            watch.reserved = await limiter.reserve(asked)
         return route.provider.stream(await self._for(route, asked))
 
     def _keep(self, key: str | None, asked: ModelRequest, stream: StreamWatch) -> None:
@@ -272,7 +253,7 @@ class RoutedModel(_Routed[Provider]):
 
     def _concerning(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
         """The request without what only another provider understands (config spec 7.4)."""
-        if any(isinstance(block, (Thought, Unknown)) for message in request.messages for block in message.content):
+        if has_block(request.messages, (Thought, Unknown)):
             kept = tuple(
                 Message(message.role, tuple(block for block in message.content if self._concerns(route, block)))
                 for message in request.messages
@@ -290,7 +271,7 @@ class RoutedModel(_Routed[Provider]):
 
     async def _for(self, route: Route[Provider], request: ModelRequest) -> ModelRequest:
         """The request as the provider gets it: files that it can take, all extra parts in their order."""
-        if any(isinstance(block, File) for message in request.messages for block in message.content):
+        if has_block(request.messages, File):
             request = structs.replace(request, messages=await self._with_files(route, request.messages))
         if not (request.extra or request.variant_extra or route.extra):
             return request
@@ -313,7 +294,10 @@ class RoutedModel(_Routed[Provider]):
     # -- whose a part without a neutral form is -----------------------------------------------------------
 
     def _named(self, response: ModelResponse, route: Route[Provider]) -> ModelResponse:
-        if not any(isinstance(block, Unknown) for block in response.output):
+        for block in response.output:
+            if isinstance(block, Unknown):
+                break
+        else:
             return response
         output = tuple(
             structs.replace(block, model_name=self.name, provider_name=route.name)
@@ -366,6 +350,8 @@ class RoutedEmbeddingModel(_Routed[Embedder]):
         if key and cache and request.cache.reads and (hit := await cache.embedding(key, request.cache)):
             watch.attempt.cached = True
             return hit
+        if (limiter := self._around.limiter) is not None:
+            watch.reserved = await limiter.reserve(request)
         asked = structs.replace(request, extra=route.extra + request.extra) if route.extra else request
         response = await route.provider.embed(asked)
         if key and cache and request.cache.writes and isinstance(request.input, str):

@@ -22,7 +22,17 @@ log = logging.getLogger(__name__)
 GROUP = "headrace"
 
 Kind: TypeAlias = Literal[
-    "provider", "store", "variant", "optimizer", "evaluator", "transport", "cache", "object_store", "weights"
+    "provider",
+    "store",
+    "variant",
+    "optimizer",
+    "evaluator",
+    "transport",
+    "cache",
+    "buckets",
+    "object_store",
+    "tracer",
+    "weights",
 ]
 State: TypeAlias = Literal["loaded", "skipped", "failed", "incompatible"]
 
@@ -34,7 +44,9 @@ HOOKS: Mapping[Kind, str] = {
     "evaluator": "headrace_evaluators",
     "transport": "headrace_transports",
     "cache": "headrace_caches",
+    "buckets": "headrace_buckets",
     "object_store": "headrace_object_stores",
+    "tracer": "headrace_tracers",
     "weights": "headrace_weights",
 }
 

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from .contracts import Store
 from .errors import RecordRefused, StoreError
+from .pacing import Pace
 from .records import Record
 from .spill import REFUSED, Spill
 
@@ -41,8 +42,8 @@ class Recorder:
     or queued, where the store is away). Otherwise ``put`` returns once they are queued. While ``capacity`` records are
     queued already and the spill takes none, it waits; or, with ``when_full`` "drop", gives its records up.
 
-    A batch leaves when it has ``max_rows`` records or ``interval_s`` after its first. ``on_drop`` hears how many were
-    lost: what the store refuses for good (the spill's folder keeps it, in ``refused.jsonl``), what was given up since
+    A batch leaves when it has ``max_rows`` records, or when ``pace`` says. ``on_drop`` hears how many were lost:
+    what the store refuses for good (the spill's folder keeps it, in ``refused.jsonl``), what was given up since
     there was no room, and what neither store nor spill took within ``stop_within_s`` at the end.
     """
 
@@ -52,7 +53,7 @@ class Recorder:
         *,
         wait: bool = False,
         max_rows: int = 5000,
-        interval_s: float = 0.0,
+        pace: Pace | None = None,
         capacity: int = CAPACITY,
         stop_within_s: float = 30.0,
         on_drop: Callable[[int], None] = lambda records: None,
@@ -63,7 +64,7 @@ class Recorder:
         self._store = store
         self._wait = wait
         self._max_rows = max_rows
-        self._interval_s = interval_s
+        self._pace = pace or Pace()
         self._capacity = capacity
         self._stop_within_s = stop_within_s
         self._on_drop = on_drop
@@ -74,10 +75,7 @@ class Recorder:
         # The line: ``_spilled`` records of it are in the spill, the rest in the queue, whose first ``_sending`` are
         # with the store just now. ``_taken`` have ever joined it, and ``_settled`` of these have left it.
         self._queue: deque[Record] = deque()
-        self._spilled = 0
-        self._sending = 0
-        self._taken = 0
-        self._settled = 0
+        self._spilled = self._sending = self._taken = self._settled = 0
         self._arrived = anyio.Event()
         self._is_idle = False  # whether somebody waits for ``_arrived``
         self._turned = anyio.Event()  # replaced whenever the line has moved
@@ -102,6 +100,11 @@ class Recorder:
         """Whether records neither wait in the spill nor are dropped."""
         return not self._spilled and not self._dropping
 
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether ``put`` would return without waiting for anything."""
+        return not self._wait and len(self._queue) - self._sending < self._capacity
+
     async def start(self, tasks: TaskGroup) -> None:
         """Begin to write, in a task of this group; it ends only after ``stop``."""
         self._thread = anyio.CapacityLimiter(1)
@@ -123,6 +126,8 @@ class Recorder:
         if self._is_idle:
             self._is_idle = False
             self._arrived.set()
+        elif len(self._queue) >= self._max_rows:
+            self._pace.hurry()
         if self._waits_for_spill:
             await self._durable(self._taken)
 
@@ -130,12 +135,14 @@ class Recorder:
         """Return when all that was put before has been written to the store."""
         goal = self._taken
         while self._settled < goal and not self._ended:
+            self._pace.hurry()
             await self._turned.wait()
 
     async def stop(self) -> None:
         """Write what is in line, within a bound, and end; while the store is away, move it to the spill."""
         self._stopping = True
         self._arrived.set()
+        self._pace.hurry()
         self._alarm.set()
         self._turn()
         with anyio.move_on_after(self._stop_within_s, shield=True):
@@ -203,15 +210,16 @@ class Recorder:
             if not self.waiting:
                 await self._arrival()
                 continue
-            if self._interval_s and not self._spilled:
-                await self._gather()
+            if not self._spilled and len(self._queue) < self._max_rows and not self._stopping:
+                await self._pace.gather()
             if self._spilled and self._spill is not None:
                 batch = await self._spilled_head(self._spill, size)
             else:
                 batch = self._queued_head(size)
             if not batch:
                 continue
-            self._stuck_since = self._stuck_since or time.monotonic()
+            began = self._pace.begin()
+            self._stuck_since = self._stuck_since or began
             try:
                 await self._store.write(batch)
             except Exception as error:  # a bug in the store's plugin, too, must not end the gateway
@@ -235,12 +243,6 @@ class Recorder:
     async def _arrival(self) -> None:
         self._arrived, self._is_idle = anyio.Event(), True
         await self._arrived.wait()
-
-    async def _gather(self) -> None:
-        """Let more records come, for the interval or until they are a batch."""
-        with anyio.move_on_after(self._interval_s):
-            while len(self._queue) < self._max_rows and not self._stopping:
-                await self._arrival()
 
     def _queued_head(self, size: int) -> list[Record]:
         """The first of the queue; they stay in it until the store has them."""

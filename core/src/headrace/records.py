@@ -45,7 +45,11 @@ class InferenceRecord(Struct, frozen=True, kw_only=True, tag="inference"):
 
 
 class ModelInferenceRecord(Struct, frozen=True, kw_only=True, tag="model_inference"):
-    """One attempt at one provider, failed ones too: then ``error`` is set and ``output`` is empty."""
+    """One attempt at one provider, failed ones too: then ``error`` is set and ``output`` is empty.
+
+    ``price_version`` says by whose prices it has its ``cost``: those of its ``"config"``, or of a list and which
+    version of it. It is None without a cost, and where nothing was spent or nobody wrote it down.
+    """
 
     id: UUID
     inference_id: UUID
@@ -69,6 +73,7 @@ class ModelInferenceRecord(Struct, frozen=True, kw_only=True, tag="model_inferen
     ttft_ms: int | None = None
     cached: bool = False
     error: str | None = None
+    price_version: str | None = None
 
 
 class BooleanFeedback(Struct, frozen=True, kw_only=True, tag="boolean"):

@@ -10,7 +10,8 @@ from msgspec import structs
 from .contracts import Attempt, Provider
 from .errors import AllProvidersFailed, MissingCredential, ProviderError
 from .extras import Extra
-from .models import Route, RoutedEmbeddingModel, RoutedModel
+from .models import RoutedEmbeddingModel, RoutedModel
+from .routes import Route
 from .types import Chunk, EmbeddingRequest, EmbeddingResponse, ModelRequest, ModelResponse
 
 # What records say of the provider of such a model, and of its type.

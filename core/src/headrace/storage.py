@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import UUID
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from .queries import (
     UsageSum,
 )
 from .records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -219,6 +220,47 @@ class Cache(Protocol):
 
     async def cache(self, key: str, entry: bytes) -> None:
         """Keep the entry, in place of one that is there."""
+
+
+@runtime_checkable
+class KeyStore(Protocol):
+    """Where API keys are looked up. A store that also is one can be asked who calls. Raises ``StoreError``."""
+
+    async def api_key(self, public_id: str) -> ApiKey | None:
+        """The key of this public id as it was written last, or None. Of several keys, the one last updated."""
+
+
+Window: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
+
+
+class Bucket(Struct, frozen=True, kw_only=True):
+    """A token bucket as its limit describes it: one that is not known yet is full.
+
+    ``refill_rate`` units are added for every whole ``window`` since its last refill, up to ``capacity``; the instants
+    of refills stay aligned to its first use. Units are whole: of cost, nano-dollars.
+    """
+
+    key: str
+    capacity: int
+    refill_rate: int
+    window: Window
+
+
+@runtime_checkable
+class Buckets(Protocol):
+    """Token buckets that all gateways of one place share. A store that also is one can hold rate limits.
+
+    Raises ``StoreError``; the request that wanted to take then fails, so that no limit is passed unseen.
+    """
+
+    async def take(self, wanted: Sequence[tuple[Bucket, int]]) -> list[int]:
+        """What each bucket had, in order. Taken from all of them if each had enough, and else from none: atomically.
+
+        Keys differ. What is wanted is never negative; 0 can be taken from any bucket, even one below 0.
+        """
+
+    async def settle(self, changes: Sequence[tuple[Bucket, int]]) -> None:
+        """Give back (a positive change, up to the capacity) or charge more (a negative one, below 0 if need be)."""
 
 
 class ObjectStore(Protocol):

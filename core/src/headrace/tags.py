@@ -9,6 +9,9 @@ from .errors import BadRequest
 RESERVED = "tensorzero::"
 ALIAS = "headrace::"
 
+API_KEY = "tensorzero::api_key_public_id"
+"""The tag that says with which API key something was asked or said."""
+
 
 def canonical(name: str) -> str:
     """``headrace::x`` is another spelling of ``tensorzero::x``; the latter is what is stored and answered."""

@@ -19,6 +19,7 @@ from .types import (
     ContentBlock,
     CustomTool,
     Specific,
+    Text,
     Tool,
     ToolCall,
     ToolConfig,
@@ -32,6 +33,9 @@ def configure(request: InferenceRequest, function: FunctionSpec, known: Mapping[
     if function.type == "json":
         _refuse_tools(request)
         return ToolConfig(provider_tools=request.provider_tools) if request.provider_tools else None
+    dynamic = request.additional_tools or request.custom_tools or request.provider_tools
+    if not (function.tools or request.allowed_tools or dynamic):
+        return None
     by_key = dict(function.tools)
     by_key |= {key: known[key] for key in request.allowed_tools or () if key in known}
     tools = (*by_key.values(), *request.additional_tools)
@@ -105,6 +109,8 @@ def _names(config: ToolConfig) -> set[str]:
 
 def check(blocks: Sequence[Block], config: ToolConfig | None) -> tuple[ContentBlock, ...]:
     """The blocks with every tool call held against the tools; a call that does not fit is marked, not an error."""
+    if all(type(block) is Text for block in blocks):  # as nearly always
+        return tuple(blocks)  # type: ignore[arg-type]
     offered: dict[str, Tool | CustomTool] = {}
     if config is not None:
         offered |= {tool.name: tool for tool in config.offered}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -103,6 +103,15 @@ class InputMessage(Struct, frozen=True):
 
     role: Role
     content: tuple[InputBlock, ...]
+
+
+def has_block(messages: Sequence[Message] | Sequence[InputMessage], kinds: type | tuple[type, ...]) -> bool:
+    """Whether there is a block of one of these types. A loop, as every request comes by here more than once."""
+    for message in messages:
+        for block in message.content:
+            if isinstance(block, kinds):
+                return True
+    return False
 
 
 class Input(Struct, frozen=True, omit_defaults=True):
@@ -235,6 +244,13 @@ class CacheOptions(Struct, frozen=True, omit_defaults=True):
 # -- a model's call ---------------------------------------------------------------------------------------
 
 
+class Caller(Struct, frozen=True):
+    """Who asks, as far as limits look at it: the tags of the inference, and the API key that was checked."""
+
+    tags: Mapping[str, str] = {}
+    api_key_public_id: str | None = None
+
+
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """What a provider is asked, in no dialect. ``json_mode`` here is already resolved (never ``tool``).
 
@@ -255,6 +271,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     extra: Extra = Extra()
     cache: CacheOptions = CacheOptions()
     discriminator: str = ""
+    caller: Caller = Caller()
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -347,6 +364,7 @@ class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, str] = {}
     extra: Extra = Extra()
     cache: CacheOptions = CacheOptions()
+    caller: Caller = Caller()
 
 
 class EmbeddingResponse(Struct, frozen=True, kw_only=True):

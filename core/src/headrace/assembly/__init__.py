@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -11,9 +11,10 @@ from typing import Any, Literal
 from .. import __version__
 from ..admission import Admission
 from ..attachments import Attachments
+from ..authentication import Authenticator
 from ..batches import Batches
 from ..config import Config, unavailable
-from ..contracts import Clock, Optimizer, Services, Store, SystemClock
+from ..contracts import Clock, KeyStore, Optimizer, Services, Store, SystemClock
 from ..credentials import Credentials
 from ..datasets import Datasets
 from ..errors import ConfigError
@@ -22,19 +23,22 @@ from ..feedback import FeedbackDesk, Metric
 from ..fetching import Fetcher
 from ..gateway import Gateway, snapshot_of
 from ..history import History
-from ..models import Around
 from ..plugins import Registry
 from ..recorder import Recorder
 from ..reports import Reports
+from ..routes import Around
 from ..splits import Shares
 from ..telemetry import Telemetry
+from ..traced import TracedAuthenticator, TracedFeedbackDesk, TracedLimiter
 from ..transport import Transport
 from ..workflows import Workflows
 from .batches import batch_prices
 from .functions import Functions
+from .limits import limiter_of
 from .models import Models
 from .parts import NoTransport, Parts
 from .storing import Storing
+from .tracing import traces
 
 
 class Assembly:
@@ -55,8 +59,13 @@ class Assembly:
         secret = Credentials(environ).load
         timeout_s = self._tables.gateway.global_outbound_http_timeout_ms / 1000
         self.parts = Parts(registry, Services(NoTransport(), secret, clock or SystemClock(), timeout_s))
+        # First, so that it is closed last: everything else may still end spans while it closes.
+        self._traces = traces(self.parts, self._tables.gateway.export.otlp.traces, environ)
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
+        if self._traces is not None:
+            marked = self._traces.transport(self.parts.services.transport)
+            self.parts.services = replace(self.parts.services, transport=marked)
         self._telemetry = Telemetry()
         self._storing = Storing(self.parts, self._tables, environ, self._telemetry, store)
         self.store = self._storing.store
@@ -65,16 +74,35 @@ class Assembly:
         self.attachments = self._attachments()
         self.parts.own(self.attachments)
         self.answers = self._storing.answers()
+        self._authenticator = self._authentication()
         self._around = Around(
             self.parts.clock,
             self.answers,
             self.attachments.with_data,
             prefetch=self._tables.gateway.fetch_and_encode_input_files_before_inference,
             debug=self._tables.gateway.debug,
+            limiter=limiter_of(self.parts, self._tables.rate_limiting, self._storing, environ),
         )
-        self.models = Models(self.parts, self._tables, self._around)
+        if self._traces is not None:
+            self._around = replace(self._around, limiter=TracedLimiter(self._around.limiter))
+        self.models = Models(self.parts, self._tables, self._around, self._traces)
         self.functions = Functions(self.parts, self._tables, self.models, self.store, config.includes)
         self.optimizers = self._optimizers()
+
+    def _authentication(self) -> Authenticator | None:
+        """Who checks API keys (http-api 3); the keys are in the store."""
+        auth = self._tables.gateway.auth
+        if auth is None or not auth.enabled:
+            return None
+        if not isinstance(self.store, KeyStore):
+            self.parts.problems.add(
+                "gateway.auth.enabled",
+                "Authentication is enabled (`gateway.auth.enabled = true`), but Postgres is not available, nor is "
+                "another store that holds API keys: see `gateway.observability`, or set `gateway.auth.enabled = false`",
+            )
+            return None
+        checks = Authenticator if self._traces is None else TracedAuthenticator
+        return checks(self.store, self.parts.clock, ttl_s=auth.cache.ttl_ms / 1000 if auth.cache.enabled else None)
 
     def _optimizers(self) -> dict[str, Optimizer]:
         built: dict[str, Optimizer] = {}
@@ -94,7 +122,12 @@ class Assembly:
         gateway = self._tables.gateway
         splits = self._tables.headrace.splits
         telemetry, recorder, metrics = self._telemetry, self._storing.recorder(), self._metrics()
-        return Gateway(
+        build: Callable[..., Gateway] = Gateway
+        desk = FeedbackDesk
+        if self._traces is not None:
+            build = partial(self._traces.gateway, async_writes=gateway.observability.async_writes)
+            desk = TracedFeedbackDesk
+        return build(
             admission=Admission(
                 functions=self.functions.functions,
                 direct=self.functions.direct,
@@ -122,7 +155,7 @@ class Assembly:
             store=self.store,
             recorder=recorder,
             retention=self._storing.retention(),
-            feedback=FeedbackDesk(
+            feedback=desk(
                 metrics=metrics,
                 store=self.store,
                 recorder=recorder,
@@ -147,6 +180,8 @@ class Assembly:
             workflows=Workflows(functions=self.functions.functions, store=self.store, snapshot_hash=self._config.hash),
             telemetry=telemetry,
             clock=self.parts.clock,
+            authenticator=self._authenticator,
+            pings=self._storing.pings,
         )
 
     def _batches(self, recorder: Recorder | None, telemetry: Telemetry) -> Batches:

@@ -13,11 +13,13 @@ from ..config import Timeouts as TimeoutsTable
 from ..contracts import Embedder, EmbeddingModel, Model, Provider
 from ..costs import Price
 from ..errors import ConfigError, NotFound
-from ..models import Around, Route, RoutedEmbeddingModel, RoutedModel
+from ..models import RoutedEmbeddingModel, RoutedModel
 from ..relays import RELAY, RelayedEmbeddingModel, RelayedModel
+from ..routes import Around, Route
 from ..tags import canonical, is_reserved
 from ..timeouts import Timeouts
 from .parts import Parts
+from .tracing import Traces, upstream_of
 
 # Models called by a short name are built on their first request; a caller could go on inventing names.
 MAX_SHORT = 1000
@@ -26,11 +28,12 @@ MAX_SHORT = 1000
 class Models:
     """Every configured model by name, and those that short names stand for (config spec 7.3)."""
 
-    def __init__(self, parts: Parts, tables: Tables, around: Around) -> None:
+    def __init__(self, parts: Parts, tables: Tables, around: Around, traces: Traces | None = None) -> None:
         self._parts = parts
         self._tables = tables
         self._around = around
-        self._relay_around = replace(around, cache=None)
+        self.traces = traces
+        self._relay_around = replace(around, cache=None, limiter=None)
         self._relays = tables.gateway.relay.gateway_url is not None
         # Tried out once, so that what is wrong with the other gateway's table is said once and not for each model.
         self._can_relay = self._relays and self._relay(parts, "") is not None
@@ -58,7 +61,8 @@ class Models:
             raise self._unknown(name)
         type_, table = found
         provider = self._unowned(name, type_, table)
-        return RoutedModel(name, [Route(type_, type_, provider, api_type=_api_type(provider))], self._around)
+        routes = [Route(type_, type_, provider, api_type=_api_type(provider))]
+        return self._made(RoutedModel, {type_: table}, name, routes, self._around)
 
     def _unknown(self, name: str) -> ConfigError:
         known = ", ".join(self.models) or "none"
@@ -97,7 +101,8 @@ class Models:
         table = self._tables.models[name]
         if self._relays and not table.skip_relay:
             routes = self._relay_routes(name, self._parts) if self._can_relay else []
-            return RelayedModel(name, routes, self._relay_around, seconds(table.timeouts), table.namespace)
+            limits = seconds(table.timeouts)
+            return self._made(RelayedModel, {}, name, routes, self._relay_around, limits, table.namespace)
         routes = []
         for provider_name in table.routing:
             where, settings = f"models.{name}.providers.{provider_name}", table.providers[provider_name]
@@ -118,7 +123,15 @@ class Models:
                     discard_unknown=keys.discard_unknown_chunks,
                 )
             )
-        return RoutedModel(name, routes, self._around, seconds(table.timeouts), table.namespace)
+        limits = seconds(table.timeouts)
+        return self._made(RoutedModel, table.providers, name, routes, self._around, limits, table.namespace)
+
+    def _made(self, kind: type[RoutedModel], tables: Mapping[str, Mapping[str, Any]], *about: Any) -> RoutedModel:
+        """A model from what its kind takes; ``tables`` are those of its providers."""
+        if self.traces is None:
+            return kind(*about)
+        upstreams = {name: upstream_of(str(table.get("type", name)), table) for name, table in tables.items()}
+        return self.traces.model(kind, upstreams, *about)
 
     def _embedding_model(self, name: str) -> RoutedEmbeddingModel:
         if self._relays:
@@ -190,7 +203,8 @@ class Models:
         """Which types of provider there are is for the other gateway to say."""
         if not _is_short(name):
             raise self._unknown(name)
-        return RelayedModel(name, self._relay_routes(name, self._parts.apart()), self._relay_around)
+        routes = self._relay_routes(name, self._parts.apart())
+        return self._made(RelayedModel, {}, name, routes, self._relay_around)
 
     def _relayed_embedding_model(self, name: str, parts: Parts) -> RoutedEmbeddingModel:
         provider = self._relay(parts, name) if self._can_relay else None

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ..cache import AnswerCache
 from ..config import Tables, environment
 from ..contracts import Cache, Store
+from ..pacing import Pace
 from ..recorder import CAPACITY, Recorder
 from ..retention import Retention
 from ..spill import Spill
 from ..telemetry import Telemetry
 from .parts import Parts
+
+# Between two writes of records that nobody waits for, in seconds: at 1,000 requests a second a batch of 20 costs twice
+# as much per record as one of 100.
+PACE_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ URLS: Final[Mapping[str, str]] = {
     "postgres": "TENSORZERO_POSTGRES_URL",
 }
 _CLUSTER = "TENSORZERO_CLICKHOUSE_CLUSTER_NAME"
+# Where Valkey is for cached answers, the one to prefer first.
+_CACHES = ("TENSORZERO_VALKEY_CACHE_URL", "TENSORZERO_VALKEY_URL")
 
 
 class Storing:
@@ -36,16 +43,20 @@ class Storing:
         self._parts = parts
         self._tables = tables
         self._telemetry = telemetry
-        self._environment: dict[str, str | None] = dict.fromkeys((*URLS.values(), _CLUSTER))
+        self._environment: dict[str, str | None] = dict.fromkeys((*URLS.values(), _CLUSTER, *_CACHES))
         for name in self._environment:
             with parts.problems.at("environment"):
                 self._environment[name] = environment(name, environ)
         self._known = parts.registry.types("store")
         self._check_tables()
         self.backend = self._backend()
-        self._table = self._table_of(self.backend)
+        self._table = self.table_of(self.backend)
         self._is_lent = store is not None
         self.store = store or self._store()
+        named = tables.gateway.cache.table("valkey").get("url")
+        self._valkey_url = named or next(filter(None, map(self._environment.get, _CACHES)), None)
+        # What ``/health`` asks besides the store, under its key there.
+        self.pings: dict[str, Callable[[], Awaitable[None]]] = {}
 
     def _check_tables(self) -> None:
         for name in self._tables.stores:
@@ -73,7 +84,7 @@ class Storing:
             )
         return ""
 
-    def _table_of(self, backend: str) -> dict[str, Any]:
+    def table_of(self, backend: str) -> dict[str, Any]:
         """What the store's settings are made of; the address and the cluster of a database are in the environment."""
         table = {"type": backend, **self._tables.store(backend)}
         if backend in URLS and (url := self._environment[URLS[backend]]):
@@ -108,17 +119,14 @@ class Storing:
         table = self._tables.gateway.cache
         if table.enabled is False:
             return None
+        type_ = self._keeper() if table.backend == "auto" else table.backend
         backend: object = None
-        if isinstance(self.store, Cache) and table.backend in ("auto", self.backend):
-            backend = self.store
-        elif table.backend != "auto":
-            backend = self._parts.build(
-                "cache",
-                f"gateway.cache.{table.backend}",
-                {"type": table.backend, **table.table(table.backend)},
-                key="gateway.cache.backend",
-            )
-            self._parts.own(backend)
+        if type_ == self.backend and (table.backend == "auto" or isinstance(self.store, Cache)):
+            backend = self.store  # which may be no cache, where nobody has asked for one
+        else:
+            backend = self._cache(type_)
+            if type_ == "valkey" and isinstance(backend, Cache) and (table.enabled or table.backend != "auto"):
+                self._parts.own(_Present(self.pings["valkey_cache"]))
         if not isinstance(backend, Cache):
             if table.enabled:
                 self._parts.problems.add("gateway.cache", "is enabled, but no backend is available: set `backend`")
@@ -127,18 +135,42 @@ class Storing:
         self._parts.own(answers)
         return answers
 
+    def _keeper(self) -> str:
+        """The type of the cache that nobody has named: ClickHouse if records are there, else Valkey, else the store."""
+        if self._valkey_url and self.backend != "clickhouse":
+            if "valkey" in self._parts.registry.types("cache"):
+                return "valkey"
+            log.warning("a Valkey is named, but no answer is cached there: `pip install headrace-valkey`")
+        return self.backend
+
+    def _cache(self, type_: str) -> object:
+        """A cache by itself."""
+        table = {"type": type_, **self._tables.gateway.cache.table(type_)}
+        if type_ == "valkey":
+            if not self._valkey_url:
+                self._parts.problems.add("gateway.cache.backend", f"Missing environment variable {_CACHES[-1]}.")
+                return None
+            table["url"] = self._valkey_url
+        backend = self._parts.build("cache", f"gateway.cache.{type_}", table, key="gateway.cache.backend")
+        self._parts.own(backend)
+        if type_ == "valkey" and backend is not None:
+            self.pings["valkey_cache"] = backend.ping
+            if self._valkey_url == self._environment[_CACHES[-1]]:
+                self.pings["valkey"] = backend.ping
+        return backend
+
     def recorder(self) -> Recorder | None:
         """What hands records over to the store, in the way that is configured; None where there is no store."""
         if self.store is None:
             return None
         observability, records = self._tables.gateway.observability, self._tables.headrace.records
-        gathered: dict[str, Any] = {"wait": not observability.async_writes}
+        gathered: dict[str, Any] = {"wait": not observability.async_writes, "pace": Pace(pace_s=PACE_S)}
         writes = observability.batch_writes
         if writes is not None and writes.enabled:
             max_rows = writes.max_rows_postgres if self.backend == "postgres" else None
             gathered = {
                 "max_rows": max_rows or writes.max_rows,
-                "interval_s": writes.flush_interval_ms / 1000,
+                "pace": Pace(writes.flush_interval_ms / 1000),
                 "capacity": writes.write_queue_capacity or CAPACITY,
             }
         recorder = Recorder(
@@ -168,3 +200,16 @@ class Storing:
         )
         name = f"{self.backend}-{hashlib.blake2b(address.encode(), digest_size=6).hexdigest()}"
         return Spill(Path(records.spill_path) / name, max_bytes=records.spill_max_bytes)
+
+
+class _Present:
+    """Keeps a gateway from starting without something that its configuration asks for by name."""
+
+    def __init__(self, ping: Callable[[], Awaitable[None]]) -> None:
+        self._ping = ping
+
+    async def __aenter__(self) -> None:
+        await self._ping()
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing is left to close."""

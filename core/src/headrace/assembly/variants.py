@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..config import VariantKeys, check_timeouts
-from ..contracts import Clock, FunctionSpec, Model, Variant, VariantServices
+from ..contracts import FunctionSpec, Model, Variant, VariantServices
 from ..errors import ConfigError
 from ..prompts import Prompts
 from ..records import Example
@@ -88,13 +88,20 @@ class Variants:
         own = {key: value for key, value in table.items() if key not in mine}
         built: Variant | None = self._parts.build("variant", where, own, services=services)
         self._parts.own(built)
-        return built and timed(name, built, seconds(keys.timeouts), self._parts.clock)
+        return built and self._around(name, built, seconds(keys.timeouts))
+
+    def _around(self, name: str, variant: Variant, timeouts: Timeouts) -> Variant:
+        """The variant within its time limits, and those in its span; itself where there is nothing of that."""
+        variant = Timed(variant, timeouts, name=name, clock=self._parts.clock) if timeouts else variant
+        traces = self._models.traces
+        return variant if traces is None else traces.variant(variant, name, self._function.name, self._parts.clock)
 
     def _model(self, name: str, model_name: str) -> Model:
         routed = self._models.routed(model_name)
         if routed.namespace is not None:
             self.namespaces[name].add(routed.namespace)
-        return routed
+        traces = self._models.traces
+        return routed if traces is None else traces.part(routed, self._tables[name], name, self._function.name)
 
     def _candidate(self, name: str, candidate: str, timeout_s: float | None) -> Variant:
         """Another variant, as a part of this one."""
@@ -110,9 +117,5 @@ class Variants:
             return built
         if "timeouts" in self._tables[candidate]:
             raise ConfigError(f"`timeout_s` cannot be combined with the `timeouts` of candidate `{candidate}`")
-        return timed(candidate, built, Timeouts(total_s=timeout_s, ttft_s=timeout_s), self._parts.clock)
-
-
-def timed(name: str, variant: Variant, timeouts: Timeouts, clock: Clock) -> Variant:
-    """The variant within its time limits; itself where it has none."""
-    return Timed(variant, timeouts, name=name, clock=clock) if timeouts else variant
+        bare = built.inner if isinstance(built, Timed) else built
+        return self._around(candidate, bare, Timeouts(total_s=timeout_s, ttft_s=timeout_s))

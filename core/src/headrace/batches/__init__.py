@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,7 @@ from ..inference import Inference
 from ..models import RoutedModel
 from ..recorder import Recorder
 from ..records import BatchInference, BatchRequest, BatchStatus, Record
-from ..tags import canonical
+from ..tags import API_KEY, canonical
 from ..telemetry import Telemetry
 from ..tools import configure
 from ..types import CacheOptions, Tool
@@ -108,7 +109,8 @@ class Batches:
             batch = await self._submit(function, inferences)
         finally:
             for inference in inferences:
-                inference.held.close()
+                if inference.held is not None:
+                    inference.held.close()
         await self._recorder.flush()
         kept = {row.id for row in await store.batch_inferences(batch.batch_id)}
         if await store.batch_request(batch.batch_id) is None or len(kept) < len(inferences):
@@ -146,6 +148,9 @@ class Batches:
         except BadRequest as error:
             raise BadRequest(f"Inference at index {index}: {error}") from error
         pinned = {"tensorzero::variant_pinned": request.variant_name} if request.variant_name is not None else {}
+        tags = {canonical(key): value for key, value in request.tags.items()} | pinned
+        if request.api_key_public_id is not None:
+            tags[API_KEY] = request.api_key_public_id
         return Inference(
             request=request,
             function=function,
@@ -154,7 +159,7 @@ class Batches:
             tools=tools,
             output_schema=requested_schema(request, function),
             cache=CacheOptions(),
-            tags={canonical(key): value for key, value in request.tags.items()} | pinned,
+            tags=tags,
             snapshot_hash=self._snapshot_hash,
             clock=self._clock,
         )
@@ -162,6 +167,7 @@ class Batches:
     async def _resolve(self, index: int, inference: Inference) -> None:
         if not self._attachments.has_files(inference.input):
             return
+        inference.held = ExitStack()
         inference.held.enter_context(self._attachments.held(inference.input))
         try:
             inference.input = await self._attachments.resolved(inference.input)

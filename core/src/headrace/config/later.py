@@ -11,15 +11,7 @@ _NOT_YET = "is not available in this version"
 
 def unavailable(tables: Tables) -> list[str]:
     """A line, with its TOML key, for each feature that is switched on but not offered; what is off is no trouble."""
-    return [*_gateway(tables), *_experiments(tables), *_limits(tables)]
-
-
-def _gateway(tables: Tables) -> Iterator[str]:
-    gateway = tables.gateway
-    if gateway.auth is not None and gateway.auth.enabled:
-        yield f"gateway.auth.enabled: authentication {_NOT_YET}; set it to false and put a proxy in front"
-    if gateway.export.otlp.traces.enabled:
-        yield f"gateway.export.otlp.traces.enabled: the export of traces {_NOT_YET}; set it to false"
+    return [*_experiments(tables)]
 
 
 def _experiments(tables: Tables) -> Iterator[str]:
@@ -33,8 +25,3 @@ def _experiments(tables: Tables) -> Iterator[str]:
                 yield (
                     f'functions.{name}.experimentation{at}.type: "{each.type}" {_NOT_YET}; use "static" with weights'
                 )
-
-
-def _limits(tables: Tables) -> Iterator[str]:
-    if tables.rate_limiting.enabled and tables.rate_limiting.rules:
-        yield f"rate_limiting.rules: rate limiting {_NOT_YET}; set `rate_limiting.enabled = false`"

@@ -91,6 +91,7 @@ EVERY: Mapping[str, Record] = {
         provider_cache_read_input_tokens=1,
         provider_cache_write_input_tokens=2,
         cost=Decimal("0.000000001"),
+        price_version=TEXT,
         response_time_ms=3,
         ttft_ms=4,
         cached=True,

@@ -9,6 +9,7 @@ from .store_examples import ExamplePromises
 from .store_feedback import FeedbackPromises
 from .store_filters import FilterPromises
 from .store_inferences import InferencePromises
+from .store_keys import KeyPromises
 from .store_orders import OrderPromises
 from .store_sums import SumPromises
 from .store_writing import WritingPromises
@@ -22,6 +23,7 @@ class StoreConformance(
     FeedbackPromises,
     DatapointPromises,
     ExamplePromises,
+    KeyPromises,
     BatchPromises,
     SumPromises,
     EverythingPromises,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..gateway import Gateway
 from .anthropic_answers import answer, anthropic_errors
 from .anthropic_bodies import read_body, to_request
 from .anthropic_stream import events
 from .errors import edge_of, read
+from .json_answer import JsonAnswer
 from .native import encode
+from .readers import asked_by
 from .routing import Route
 from .sse import EventStream
 
@@ -22,15 +23,15 @@ class Messages:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
 
-    async def create(self, request: Request) -> Response | EventStream:
+    async def create(self, request: Request) -> JsonAnswer | EventStream:
         """``POST /anthropic/v1/messages``."""
         body = read_body(await read(request, self._max_body_bytes))
-        wanted = to_request(body)
+        wanted = asked_by(request, to_request(body))
         if body.stream:
             pieces = events(await self._gateway.stream(wanted), wanted.function_name, edge_of(request.scope))
             return EventStream(pieces, anthropic_errors, frame=bytes, end=b"")
         response = await self._gateway.infer(wanted)
-        return Response(encode(answer(response, wanted.function_name)), media_type="application/json")
+        return JsonAnswer(encode(answer(response, wanted.function_name)))
 
 
 def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:

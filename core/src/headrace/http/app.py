@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..errors import StoreError
+from ..errors import HeadraceError, StoreError
 from ..gateway import Gateway
 from . import (
     anthropic,
@@ -33,10 +32,14 @@ from . import (
     snapshots,
     workflows,
 )
-from .errors import Edge, keep, native_body
-from .routing import Route, introduce
+from .authentication import Guard
+from .errors import Edge, keep, native_body, respond
+from .routing import Exact, Route, introduce
+from .sse import Pulse
+from .tracing import Traced, keep_custom, speaks_of_traces
 
-_VERSION_HEADER = "x-tensorzero-gateway-version"
+_VERSION = (b"x-tensorzero-gateway-version", __version__.encode())
+_CLOSE = (b"connection", b"close")
 # A store that has not answered by then is not well; whoever asks for our health has no more patience either.
 _PING_S = 5.0
 
@@ -69,8 +72,12 @@ def create_app(
             yield
 
     top = routes if base_path == "/" else [Mount(base_path, routes=routes)]
-    router = Router(top, redirect_slashes=False, default=_nowhere, lifespan=lifespan)
-    return _Around(router, Edge(error_json, debug, keep_alive_s))
+    router: ASGIApp = Exact(routes, base_path, Router(top, redirect_slashes=False, default=_nowhere, lifespan=lifespan))
+    if gateway.authenticator is not None:
+        router = Guard(router, gateway.authenticator, base_path)
+    if gateway.tracing is not None:
+        router = Traced(router, gateway.tracing, base_path)
+    return _Around(router, Edge(error_json, debug, Pulse(keep_alive_s, gateway.attend)), gateway)
 
 
 def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
@@ -114,17 +121,28 @@ class Status:
         return _json({"status": "ok", "version": __version__, "config_hash": self._gateway.snapshot.hash})
 
     async def health(self, request: Request) -> Response:
-        """``GET /health``: 503 if the store does not answer. Dependencies that are not configured count as ok.
+        """``GET /health``: 503 if the store or Valkey does not answer, or the gateway is about to stop.
 
+        Dependencies that are not configured count as ok.
         ``records`` is "error" while records wait on the disk or are dropped; requests are answered all the same.
         """
         parts = dict.fromkeys(("gateway", "clickhouse", "postgres", "valkey", "valkey_cache", "store"), "ok")
+        if self._gateway.draining:
+            parts["gateway"] = "error"
+        pings = dict(self._gateway.pings)
         if self._gateway.store is not None:
+            pings["store"] = self._gateway.store.ping
+
+        async def ask(name: str) -> None:
             try:
                 with anyio.fail_after(_PING_S):
-                    await self._gateway.store.ping()
+                    await pings[name]()
             except (StoreError, TimeoutError):
-                parts["store"] = "error"
+                parts[name] = "error"
+
+        async with anyio.create_task_group() as tasks:
+            for name in pings:
+                tasks.start_soon(ask, name)
         status = 200 if "error" not in parts.values() else 503
         return _json({**parts, "records": "ok" if self._gateway.keeps_records else "error"}, status)
 
@@ -136,9 +154,10 @@ class Status:
 class _Around:
     """Plain ASGI middleware (240 µs cheaper than Starlette's): the version on every response, manners for all."""
 
-    def __init__(self, app: ASGIApp, edge: Edge) -> None:
+    def __init__(self, app: ASGIApp, edge: Edge, gateway: Gateway) -> None:
         self._app = app
         self._edge = edge
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,9 +167,17 @@ class _Around:
 
         async def versioned(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[_VERSION_HEADER] = __version__
+                message["headers"] = [*message.get("headers", ()), _VERSION]
+                if self._gateway.draining and scope["http_version"] == "1.1":
+                    message["headers"].append(_CLOSE)
             await send(message)
 
+        if speaks_of_traces(scope):
+            try:
+                keep_custom(scope)
+            except HeadraceError as error:
+                await respond(native_body, error, self._edge)(scope, receive, versioned)
+                return
         await self._app(scope, receive, versioned)
 
 

@@ -12,6 +12,7 @@ from ..gateway import Gateway
 from . import batch_bodies
 from .errors import decode, native_body, path_uuid, read
 from .native import encode, response_body
+from .readers import asked_by
 from .routing import Route
 
 
@@ -25,7 +26,8 @@ class BatchRoutes:
     async def start(self, request: Request) -> Response:
         """``POST /batch_inference``."""
         body = decode(batch_bodies.batch, await read(request, self._max_body_bytes))
-        accepted = await self._gateway.batches.start(batch_bodies.to_requests(body))
+        wanted = [asked_by(request, each) for each in batch_bodies.to_requests(body)]
+        accepted = await self._gateway.batches.start(wanted)
         return Response(encode(accepted), media_type="application/json")
 
     async def poll(self, request: Request) -> Response:

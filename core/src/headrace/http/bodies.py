@@ -140,6 +140,7 @@ class InferenceBody(Struct, forbid_unknown_fields=True):
 
 
 inference = msgspec.json.Decoder(InferenceBody)
+_NO_EXTRA, _NO_PARAMS, _NO_CACHE = Extra(), Params(), CacheOptions()
 
 
 def to_request(body: InferenceBody) -> InferenceRequest:
@@ -184,7 +185,7 @@ def to_request(body: InferenceBody) -> InferenceRequest:
 def to_params(body: ParamsBody | None, *, where: str = "params.chat_completion") -> Params:
     """The sampling parameters. Raise BadRequest for a number that no upstream can be told."""
     if body is None:
-        return Params()
+        return _NO_PARAMS
     check_params(body.chat_completion, where=where)
     return body.chat_completion
 
@@ -215,7 +216,7 @@ def to_tags(tags: Mapping[str, str] | None, *, internal: bool | None = False) ->
 
 def to_cache(body: CacheOptionsBody | None) -> CacheOptions:
     """The cache options; off unless said otherwise."""
-    return CacheOptions() if body is None else CacheOptions(body.enabled or "off", body.max_age_s)
+    return _NO_CACHE if body is None else CacheOptions(body.enabled or "off", body.max_age_s)
 
 
 def to_tools(
@@ -257,9 +258,10 @@ def to_provider_tools(
     bodies: Sequence[ProviderToolBody] | None, *, where: str = "provider_tools"
 ) -> tuple[ProviderTool, ...]:
     """The upstreams' own tools. Raise BadRequest for a provider that is named twice."""
+    if not bodies:
+        return ()
     return tuple(
-        ProviderTool(body.tool, _scope(f"{where}[{index}].scope", body.scope))
-        for index, body in enumerate(bodies or ())
+        ProviderTool(body.tool, _scope(f"{where}[{index}].scope", body.scope)) for index, body in enumerate(bodies)
     )
 
 
@@ -279,6 +281,8 @@ def to_extra(
     where_headers: str = "extra_headers",
 ) -> Extra:
     """The entries in their order. Raise BadRequest for a combination of keys that has no meaning (http-api 11)."""
+    if not body and not headers:
+        return _NO_EXTRA
     return Extra(
         tuple(_extra_body(f"{where_body}[{index}]", entry) for index, entry in enumerate(body or ())),
         tuple(_extra_header(f"{where_headers}[{index}]", entry) for index, entry in enumerate(headers or ())),

@@ -8,8 +8,10 @@ from typing import Any
 from .. import errors
 
 
-def error_json(error: Exception, *, debug: bool) -> dict[str, Any]:
+def error_json(error: Exception, *, debug: bool) -> dict[str, Any] | str:
     """The externally tagged form (http-api 4.1). An upstream's raw request and response are in it only in debug."""
+    if isinstance(error, errors.Unauthenticated):
+        return str(error)
     for kind, tag, fields in _FORMS:
         if isinstance(error, kind):
             return {tag: fields(error, debug)}
@@ -50,13 +52,18 @@ def _ours_of_provider(error: Any, debug: bool) -> dict[str, Any]:
 
 _Fields = Callable[[Any, bool], dict[str, Any]]
 
+
 # The first that fits; what is not here is called as our class is.
+def _limits(error: Any, debug: bool) -> dict[str, Any]:
+    return {"failed_rate_limits": list(error.limits)}
+
+
 _FORMS: tuple[tuple[type[Exception], str, _Fields], ...] = (
     (errors.AllVariantsFailed, "AllVariantsFailed", _inner("errors")),
     (errors.AllProvidersFailed, "ModelProvidersExhausted", _inner("provider_errors")),
     (errors.AllRetriesFailed, "AllRetriesFailed", _inner("errors")),
     (errors.AllCandidatesFailed, "AllCandidatesFailed", _inner("candidate_errors")),
-    (errors.RateLimitExceeded, "RateLimitExceeded", _ours_of_provider),
+    (errors.RateLimitExceeded, "RateLimitExceeded", _limits),
     (errors.MissingCredential, "ApiKeyMissing", _ours_of_provider),
     (errors.InvalidExtra, "InvalidExtra", _ours_of_provider),
     (errors.NotForThisProvider, "NotForThisProvider", _ours_of_provider),

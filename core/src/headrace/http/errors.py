@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,6 +17,10 @@ from starlette.responses import PlainTextResponse, Response
 from ..errors import BadRequest, HeadraceError
 from .compression import plain
 from .error_json import error_json
+from .json_answer import JsonAnswer
+
+if TYPE_CHECKING:  # it is one of those who ask here
+    from .sse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Edge:
 
     error_json: bool = False
     debug: bool = False
-    keep_alive_s: float = 15.0
+    pulse: Pulse | None = None
 
 
 _DEFAULT = Edge()
@@ -113,11 +116,11 @@ def message_of(error: Exception) -> str:
     return f"Internal error: {type(error).__name__}"
 
 
-def respond(body: ErrorBody, error: Exception, edge: Edge = _DEFAULT) -> Response:
+def respond(body: ErrorBody, error: Exception, edge: Edge = _DEFAULT) -> Response | JsonAnswer:
     """The error as a response of a surface."""
     if isinstance(error, BadParameter):
         return PlainTextResponse(str(error), error.http_status)
-    return Response(body_of(body, error, edge), status_of(error), media_type="application/json")
+    return JsonAnswer(body_of(body, error, edge), status_of(error))
 
 
 def answers(body: ErrorBody) -> Callable[[Endpoint], Endpoint]:
@@ -143,23 +146,24 @@ async def read(request: Request, bound: int) -> bytes:
     Of a body that is too large nothing is kept, but as much again is read: a server that closes a connection with bytes
     unread resets it, and the answer is often lost with it.
     """
-    parts, size = [], 0
-    async with aclosing(request.stream()) as stream:
-        async for part in stream:
-            size += len(part)
-            if size <= bound:
-                parts.append(part)
-            else:
-                parts.clear()
-            if size > 2 * bound:
-                break
+    parts, size, more = [], 0, True
+    while more and size <= 2 * bound:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size <= bound:
+            parts.append(part)
+        else:
+            parts.clear()
     if size > bound:
         raise BadRequest(f"413 Payload Too Large: the request body exceeds {bound} bytes")
-    body = b"".join(parts)
-    encoding = request.headers.get("content-encoding")
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    encoding = next((value for name, value in request.scope["headers"] if name == b"content-encoding"), None)
     if encoding is None:
         return body
-    found = await to_thread.run_sync(_plain, encoding, body, bound)
+    found = await to_thread.run_sync(_plain, encoding.decode("latin-1"), body, bound)
     if isinstance(found, BadRequest):
         raise found
     return found

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..exchange import InferenceChunk, InferenceResponse
 from ..gateway import Gateway
 from ..types import JsonOutput, Usage
 from . import bodies
 from .errors import decode, native_body, read
+from .json_answer import JsonAnswer
+from .readers import asked_by
 from .routing import Route
 from .sse import EventStream
 
@@ -84,19 +85,19 @@ class Native:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
 
-    async def inference(self, request: Request) -> Response | EventStream:
+    async def inference(self, request: Request) -> JsonAnswer | EventStream:
         """``POST /inference``."""
         body = decode(bodies.inference, await read(request, self._max_body_bytes))
-        wanted = bodies.to_request(body)
+        wanted = asked_by(request, bodies.to_request(body))
         if body.stream:
             return EventStream(_events(await self._gateway.stream(wanted)), native_body)
-        return Response(encode(response_body(await self._gateway.infer(wanted))), media_type="application/json")
+        return JsonAnswer(encode(response_body(await self._gateway.infer(wanted))))
 
-    async def feedback(self, request: Request) -> Response:
+    async def feedback(self, request: Request) -> JsonAnswer:
         """``POST /feedback``."""
         body = decode(bodies.feedback, await read(request, self._max_body_bytes))
-        id_ = await self._gateway.feedback.give(bodies.to_feedback(body))
-        return Response(encode({"feedback_id": id_}), media_type="application/json")
+        id_ = await self._gateway.feedback.give(asked_by(request, bodies.to_feedback(body)))
+        return JsonAnswer(encode({"feedback_id": id_}))
 
 
 def routes(gateway: Gateway, max_body_bytes: int) -> list[Route]:

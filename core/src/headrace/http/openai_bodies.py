@@ -131,7 +131,7 @@ def read_chat(raw: bytes) -> tuple[ChatBody, InferenceRequest]:
 
 def _check(body: ChatBody, names: Set[str]) -> None:
     """The rules that no type says."""
-    unknown = sorted(names - _KNOWN)
+    unknown = [] if names <= _KNOWN else sorted(names - _KNOWN)
     if unknown and body.deny_unknown_fields:
         raise BadRequest(f"`tensorzero::deny_unknown_fields` is set, and these fields are unknown: {unknown}")
     if unknown:

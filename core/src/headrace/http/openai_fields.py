@@ -34,7 +34,10 @@ def canonical_keys(document: Mapping[str, T], where: str = "") -> Mapping[str, T
 
     Raise BadRequest, with ``where`` before the key, if both spellings are there.
     """
-    if not any(key.startswith(ALIAS) for key in document):
+    for key in document:
+        if key.startswith(ALIAS):
+            break
+    else:
         return document
     renamed: dict[str, T] = {}
     for key, value in document.items():
@@ -47,5 +50,6 @@ def canonical_keys(document: Mapping[str, T], where: str = "") -> Mapping[str, T
 
 def rest(name: str, prefix: str) -> str | None:
     """What follows the prefix, in either spelling; None if the name has another one, or ends with it."""
-    name = canonical(name)
+    if not name.startswith(prefix):
+        name = canonical(name)
     return name.removeprefix(prefix) or None if name.startswith(prefix) else None

@@ -15,6 +15,7 @@ from .errors import openai_body
 from .native import encode
 from .openai_answers import finish, model_of, usage_of
 
+_TAIL = b'}}],"usage":null}'
 _OPTIONAL = ("raw_usage", "raw_response", "original_chunk", "raw_chunk")
 
 
@@ -23,8 +24,12 @@ async def events(
 ) -> AsyncGenerator[bytes, None]:
     """One event per chunk; the last chunk has finish reason and, if asked for, usage. Closes ``chunks``."""
     deltas, created = _Deltas(), int(time.time())
+    head: bytes | None = None
     async with aclosing(chunks):
         async for chunk in chunks:
+            if head is not None and (text := deltas.only_text(chunk)) is not None:
+                yield b"".join((head, encode(text), _TAIL))
+                continue
             if chunk.error is not None:
                 yield encode(openai_body(chunk.error, raw_chunk=chunk.raw_chunk))
                 continue
@@ -42,6 +47,9 @@ async def events(
                 "choices": [choice],
                 "usage": usage_of(chunk.usage) if chunk.usage is not None and shows_usage else None,
             }
+            if head is None:  # most of what follows is the same but for its text
+                delta = {**choice, "finish_reason": None, "delta": {"content": ""}}
+                head = encode({**body, "choices": [delta], "usage": None}).removesuffix(b'""' + _TAIL)
             for name in _OPTIONAL:
                 if (value := getattr(chunk, name)) is not None:
                     body[f"tensorzero_{name}"] = value
@@ -56,6 +64,16 @@ class _Deltas:
         # Places in the whole answer: a block taken from a stream goes back to where one from a plain answer would.
         self._places: dict[tuple[type[Delta], str], int] = {}
         self._begun = False
+
+    def only_text(self, chunk: InferenceChunk) -> str | None:
+        """The text of a chunk that is nothing else, and not the last one; None for others, which ``delta`` is for."""
+        if len(chunk.content) != 1 or chunk.usage is not None or chunk.raw is not None:
+            return None
+        delta = chunk.content[0]
+        if type(delta) is not TextDelta or any(getattr(chunk, name) is not None for name in _OPTIONAL):
+            return None
+        self._places.setdefault((TextDelta, delta.id), len(self._places))
+        return delta.text
 
     def delta(self, chunk: InferenceChunk) -> dict[str, Any]:
         """The ``delta`` of one chunk."""

@@ -6,9 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import Endpoint, ErrorBody, answers
 
@@ -28,6 +29,30 @@ class Route(StarletteRoute):
             await Response(status_code=405, headers={"Allow": ", ".join(sorted(self.allowed))})(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+class Exact:
+    """Requests whose path has no parameter go straight to their endpoint; the router, which tries route after route,
+    gets the rest, and what no endpoint is for.
+    """
+
+    def __init__(self, routes: Sequence[Route], base_path: str, router: ASGIApp) -> None:
+        base = base_path.rstrip("/")
+        plain = [route for route in routes if not route.param_convertors]
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
+            (method, base + route.path): route.endpoint for route in plain for method in route.methods or ()
+        }
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        if scope["type"] == "http" and not scope.get("root_path"):
+            endpoint = self._endpoints.get((scope["method"], scope["path"]))
+            if endpoint is not None:
+                answer = await endpoint(Request(scope, receive))
+                await answer(scope, receive, send)
+                return
+        await self._router(scope, receive, send)
 
 
 def introduce(routes: Sequence[Route]) -> None:

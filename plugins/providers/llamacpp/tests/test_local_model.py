@@ -22,8 +22,11 @@ from headrace.http.outgoing import HttpxTransport
 from headrace.types import EmbeddingRequest, Params, Text, TextDelta
 from headrace_llamacpp import LlamaCpp, Settings, weights
 
+# What the model says is the same on either event loop; on trio, these begin, end, stream and do not hold the loop up.
+LOOP_MATTERS = pytest.mark.trio_cases(1)
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.trio_cases(0),
     pytest.mark.model,
     pytest.mark.skipif(
         not all(weights.path(name).exists() for name in weights.KNOWN),
@@ -93,6 +96,7 @@ async def test_answers_the_same_to_the_same_question(smollm2: LlamaCpp) -> None:
     assert json.loads(first.raw_response)["choices"]
 
 
+@LOOP_MATTERS
 async def test_streams_the_same_text_with_its_usage(smollm2: LlamaCpp) -> None:
     whole = await smollm2.complete(CAPITAL)
     async with aclosing(smollm2.stream(CAPITAL)) as stream:
@@ -136,6 +140,7 @@ async def test_embeds_what_means_the_same_close_together() -> None:
     assert response.usage.input_tokens == 16
 
 
+@LOOP_MATTERS
 async def test_the_loop_goes_on_while_the_model_thinks(smollm2: LlamaCpp) -> None:
     gaps: list[float] = []
 
@@ -158,6 +163,7 @@ async def test_the_loop_goes_on_while_the_model_thinks(smollm2: LlamaCpp) -> Non
 
 
 @on_linux
+@LOOP_MATTERS
 async def test_leaving_ends_the_child() -> None:
     before = children()
     async with running("minilm") as provider:
@@ -170,6 +176,7 @@ async def test_leaving_ends_the_child() -> None:
 
 
 @on_linux
+@LOOP_MATTERS
 async def test_a_killed_child_is_started_again_by_the_next_request() -> None:
     before = children()
     async with running("minilm") as provider:
@@ -203,6 +210,7 @@ async def test_a_start_that_takes_too_long_leaves_no_child() -> None:
 
 
 @on_linux
+@LOOP_MATTERS
 async def test_a_cancelled_start_leaves_no_child() -> None:
     before = children()
     with anyio.move_on_after(0.05) as scope:

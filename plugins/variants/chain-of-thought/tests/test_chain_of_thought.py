@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from headrace.schemas import Schema
 from headrace.types import Block, Params, Text, Thought, ToolCall
 from headrace_chain_of_thought import ChainOfThought, Settings
 from headrace_chain_of_thought.schema import wrap
+from msgspec import structs
 from pydantic import ValidationError
 
 # The conformance suite builds chat functions, which this variant refuses; its promises for JSON are tested here.
@@ -111,7 +111,7 @@ async def test_a_schema_without_room_for_more_is_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(31):
         deep = {"properties": {"a": deep}}
-    given = dataclasses.replace(task(function=FUNCTION), output_schema=Schema(deep))
+    given = structs.replace(task(function=FUNCTION), output_schema=Schema(deep))
     with pytest.raises(BadRequest, match="leaves no room for thinking"):
         await thinking(ScriptedModel("x")).run(given)
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -94,7 +93,7 @@ class OpenAI:
     async def complete(self, request: ModelRequest) -> ModelResponse:
         """Run to the end."""
         call = self._call("chat/completions", self.body(request, stream=False), request)
-        with _request_kept(call):
+        with _Kept(call):
             reply = await self._transport.send(call)
             reading.raise_for_status(reply.status, reply.headers, reply.body)
             return reading.whole(reply.body, raw_request=call.body.decode(), provider_type=self.dialect.provider_type)
@@ -102,7 +101,7 @@ class OpenAI:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk, None]:
         """Run piece by piece."""
         call = self._call("chat/completions", self.body(request, stream=True), request)
-        with _request_kept(call):
+        with _Kept(call):
             async with self._transport.stream(call) as reply:
                 await _raise_unless_event_stream(reply)
                 chunks = reading.Chunks(raw_request=call.body.decode(), provider_type=self.dialect.provider_type)
@@ -116,7 +115,7 @@ class OpenAI:
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """One vector per input, in order."""
         call = self._call("embeddings", wire.embeddings(self.model_name, request), request)
-        with _request_kept(call):
+        with _Kept(call):
             reply = await self._transport.send(call)
             reading.raise_for_status(reply.status, reply.headers, reply.body)
             return reading.vectors(reply.body, raw_request=call.body.decode(), expected=_inputs(request))
@@ -134,14 +133,20 @@ class OpenAI:
         return Call(f"{self._base}{path}", msgspec.json.encode(body), headers)
 
 
-@contextmanager
-def _request_kept(call: Call) -> Iterator[None]:
-    """Whatever fails, the record of the attempt shows what was asked."""
-    try:
-        yield
-    except ProviderError as error:
-        error.raw_request = call.body.decode()
-        raise
+class _Kept:
+    """Whatever fails inside, the record of the attempt shows what was asked."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ProviderError):
+            error.raw_request = self._call.body.decode()
 
 
 async def _raise_unless_event_stream(reply: StreamedReply) -> None:

@@ -84,6 +84,8 @@ def embeddings(model: str, request: EmbeddingRequest) -> dict[str, Any]:
 
 def _supported(params: Params, dialect: Dialect) -> Params:
     """The parameters without those that the server cannot use, each of which is worth a warning."""
+    if not dialect.unsupported:
+        return params
     dropped = [name for name in sorted(dialect.unsupported) if getattr(params, name) is not None]
     for name in dropped:
         _log.warning("%s does not support the inference parameter `%s`, so it will be ignored", dialect.name, name)

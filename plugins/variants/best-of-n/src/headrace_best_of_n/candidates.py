@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import random
 from collections.abc import Sequence
@@ -88,7 +87,7 @@ class Candidates:
         name, variant = self._variants[index]
         # A candidate that has candidates of its own keeps them apart from those of its neighbours.
         discriminator = "_".join(filter(None, (task.discriminator, f"candidate_{index}")))
-        own = dataclasses.replace(task, params=Params(), discriminator=discriminator)
+        own = structs.replace(task, params=Params(), discriminator=discriminator)
         try:
             answer = await variant.run(own)
         except Exception as error:

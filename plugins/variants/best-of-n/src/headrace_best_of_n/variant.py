@@ -63,7 +63,7 @@ class BestOfN:
         max_index = len(answers) - 1
         shown = Message("user", (Text(listing(answers, self._function_type)),))
         request, _ = ask(
-            dataclasses.replace(task, params=Params(), tools=None, output_schema=prompt.SCHEMA),
+            structs.replace(task, params=Params(), tools=None, output_schema=prompt.SCHEMA),
             self._function,
             self._settings,
             system=prompt.system(self._renderer.system(task.input.system), max_index),

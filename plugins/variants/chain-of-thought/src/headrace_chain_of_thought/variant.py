@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import AsyncGenerator, Collection
 
@@ -44,7 +43,7 @@ class ChainOfThought:
             schema = wrap(task.output_schema)
         except ValueError as error:
             raise BadRequest(f"`output_schema` leaves no room for thinking: {error}") from None
-        answer = await self._inner.run(dataclasses.replace(task, output_schema=schema))
+        answer = await self._inner.run(structs.replace(task, output_schema=schema))
         output, rest = json_output(answer.output, None)
         wrapped = unwrap(output.raw or "")
         if wrapped is None:

@@ -80,7 +80,8 @@ class Dicl:
     async def _examples(self, text: str, task: Task) -> list[Example]:
         """The k nearest, nearest first, and of those the ones that are near enough."""
         response = await self._embedding_model.embed(
-            EmbeddingRequest(input=text, credentials=task.credentials, cache=task.cache), task.attempts
+            EmbeddingRequest(input=text, credentials=task.credentials, cache=task.cache, caller=task.caller),
+            task.attempts,
         )
         [vector] = response.embeddings
         found = await self._nearest(self._function.name, self._variant_name, vector, self._k)

@@ -16,6 +16,7 @@ from headrace.types import Chunk, Message, ModelRequest, Params, Text
 from headrace_best_of_n import Candidates, CandidateSettings, chunk_of, listing
 from headrace_chat_completion import Renderer
 from headrace_chat_completion import Settings as FuserSettings
+from msgspec import structs
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class MixtureOfN:
         inner = self._renderer.system(task.input.system)
         shown = Message("user", (Text(listing(answers, self._function.type)),))
         return ask(
-            dataclasses.replace(task, params=Params()),
+            structs.replace(task, params=Params()),
             self._function,
             self._settings,
             system=_RULES if inner is None else _RULES + _TASK.replace("{inner_system_message}", inner),
