@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from headrace.errors import StoreError
-from headrace.filters import And, BooleanMetric, Dated, Demonstrated, Filter, FloatMetric, Level, Not, Or, Tagged
+from headrace.filters import And, BooleanMetric, Dated, Demonstrated, Filter, FloatMetric, Not, Or, Tagged
 
 from .sql import Statement, both
 from .tables import instant_text
@@ -22,11 +22,15 @@ _OPPOSITE: Final = {"<": ">=", "<=": ">", "=": "!=", ">": "<=", ">=": "<", "!=":
 
 
 class Conditions:
-    """Makes the SQL of filters of inferences. Within ``since``, feedback of older targets plays no part."""
+    """Makes the SQL of filters of inferences. Within ``since``, feedback of older targets plays no part.
 
-    def __init__(self, statement: Statement, since: UUID | None = None) -> None:
+    With ``among``, which is what stands behind ``IN``, feedback on other inferences plays no part.
+    """
+
+    def __init__(self, statement: Statement, since: UUID | None = None, among: str | None = None) -> None:
         self._sql = statement
         self._since = since
+        self._among = among
 
     def true(self, condition: Filter) -> str:
         """When the condition is true."""
@@ -43,25 +47,23 @@ class Conditions:
             case Demonstrated():
                 found = f"toUInt128(id) IN (SELECT toUInt128(inference_id) FROM demonstration_feedback{self._newer()})"
                 return found if condition.has_demonstration == truth else f"NOT ({found})"
-            case BooleanMetric():
-                value = "true" if condition.value == truth else "false"
-                return self._metric("boolean", condition.metric_name, condition.level, f"value = {value}")
-            case FloatMetric():
-                comparison = condition.comparison_operator if truth else _OPPOSITE[condition.comparison_operator]
-                meets = f"value {comparison} {self._sql.number(condition.value)}"
-                return self._metric("float", condition.metric_name, condition.level, meets)
+            case BooleanMetric() | FloatMetric():
+                return self._metric(condition, truth)
         raise StoreError(f"clickhouse store: no condition of type {type(condition).__name__}")
 
-    def _metric(self, type_: str, metric_name: str, level: Level, meets: str) -> str:
-        table, name = f"{type_}_metric_feedback", f"metric_name = {self._sql.string(metric_name)}"
-        column = "id" if level == "inference" else "episode_id"
+    def _metric(self, condition: BooleanMetric | FloatMetric, truth: bool) -> str:
+        table, name, meets = _said(self._sql, condition, truth)
+        of_inference = condition.level == "inference"
+        column = "id" if of_inference else "episode_id"
         wanted = [name]
-        if self._since is None:
+        if self._among is not None and of_inference:
+            wanted.append(f"toUInt128(target_id) IN {self._among}")
+        elif self._since is None:
             # Whose latest value meets it has some value that does: cheap to see, and often few.
             wanted.append(
                 f"toUInt128(target_id) IN (SELECT toUInt128(target_id) FROM {table} WHERE {name} AND {meets})"
             )
-        elif level == "inference":
+        elif of_inference:
             wanted.append(f"toUInt128(target_id) >= {self._sql.uuid(self._since)}")
         else:
             wanted.append(
@@ -72,6 +74,39 @@ class Conditions:
 
     def _newer(self) -> str:
         return "" if self._since is None else f" WHERE toUInt128(inference_id) >= {self._sql.uuid(self._since)}"
+
+
+def candidates(statement: Statement, condition: Filter) -> str | None:
+    """A query of all inferences of which the condition may be true; None where feedback does not narrow them.
+
+    Whose latest value meets a condition has some value that does.
+    """
+    found = _necessary(condition, True)
+    if found is None:
+        return None
+    table, name, meets = _said(statement, *found)
+    return f"SELECT DISTINCT target_id FROM {table} WHERE {name} AND {meets}"
+
+
+def _necessary(condition: Filter, truth: bool) -> tuple[BooleanMetric | FloatMetric, bool] | None:
+    """A condition on a metric of inferences that has to be true, or false, for the whole to be."""
+    match condition:
+        case Not():
+            return _necessary(condition.child, not truth)
+        case And() | Or() if isinstance(condition, And) == truth or len(condition.children) == 1:
+            return next((found for each in condition.children if (found := _necessary(each, truth))), None)
+        case BooleanMetric(level="inference") | FloatMetric(level="inference"):
+            return condition, truth
+    return None
+
+
+def _said(statement: Statement, condition: BooleanMetric | FloatMetric, truth: bool) -> tuple[str, str, str]:
+    """The table of a metric's feedback, which of it concerns the metric, and when a value meets the condition."""
+    name = f"metric_name = {statement.string(condition.metric_name)}"
+    if isinstance(condition, BooleanMetric):
+        return "boolean_metric_feedback", name, f"value = {'true' if condition.value == truth else 'false'}"
+    comparison = condition.comparison_operator if truth else _OPPOSITE[condition.comparison_operator]
+    return "float_metric_feedback", name, f"value {comparison} {statement.number(condition.value)}"
 
 
 def latest(table: str, where: str) -> str:

@@ -1,7 +1,8 @@
 """Which inferences a query selects, in which order; and the episodes that they belong to.
 
 A page of the newest is found without going through all of the table: once as if no row had been written twice, which is
-checked as the rows are read; and with a condition on feedback first among the newest rows only.
+checked as the rows are read; and with a condition on feedback first among the newest only, and then among those alone
+of which it was ever true, if they are few.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from uuid import UUID
 
 from headrace.columns import json_text
 from headrace.errors import StoreError
-from headrace.filters import ByMetric, ByRelevance, ByTime, Order
+from headrace.filters import ByMetric, ByRelevance, ByTime, Filter, Order
 from headrace.queries import EpisodeQuery, EpisodeSummary, InferenceQuery
 from headrace.records import InferenceRecord
 
 from .client import Client
-from .filters import Conditions, has_metric, latest
+from .filters import Conditions, candidates, has_metric, latest
 from .sql import Statement, both, page
 from .tables import INFERENCE
 from .times import instant_of_ms
 
 # Among how many of the newest rows a page is looked for at first and then, where feedback decides.
 _NEWEST: Final = (5_000, 100_000)
+# Up to how many targets are looked at one by one, rather than all of the newest.
+_FEW: Final = 1_000
 _ID: Final = "toUInt128(id)"
 
 
@@ -30,13 +33,19 @@ async def inferences(client: Client, query: InferenceQuery) -> list[InferenceRec
     """The page that the query asks for."""
     if query.limit == 0:
         return []
-    by_time = query.order_by in ((), (ByTime("descending"),), (ByTime("ascending"),))
-    if by_time and query.limit is not None and not query.offset:
-        # From the oldest on there is no such narrowing, as feedback of later targets may be anything.
-        for newest in _NEWEST if has_metric(query.filters) and not _is_ascending(query) else (None,):
-            found = await _first_page(client, query, newest)
-            if len(found) == query.limit:
-                return found
+    if query.order_by not in ((), (ByTime("descending"),), (ByTime("ascending"),)):
+        return await _exact_page(client, query)
+    is_page = query.limit is not None and not query.offset
+    # From the oldest on there is no such narrowing, as feedback of later targets may be anything.
+    by_newest = is_page and has_metric(query.filters) and not _is_ascending(query)
+    windows: tuple[int | None, ...] = _NEWEST if by_newest else (None,) if is_page else ()
+    for n, newest in enumerate(windows):
+        found = await _first_page(client, query, newest)
+        if len(found) == query.limit:
+            return found
+        # What is rare is not among the next ones, either.
+        if n == 0 and by_newest and (few := await _few(client, query.filters)) is not None:
+            return await _exact_page(client, query, few)
     return await _exact_page(client, query)
 
 
@@ -130,19 +139,35 @@ async def _first_page(client: Client, query: InferenceQuery, newest: int | None)
     return INFERENCE.records(await client.rows(asked))
 
 
-async def _newest(client: Client, query: InferenceQuery, newest: int) -> UUID | None:
-    """The id from which on there are many rows, whatever was said of them; None if there are fewer in all."""
+async def _few(client: Client, condition: Filter | None) -> list[UUID] | None:
+    """The inferences of which alone the condition may be true; None if these are many, or feedback does not tell."""
     asked = Statement()
-    asked.text = (
-        f"SELECT id FROM inference WHERE {both(_plain(asked, query))} ORDER BY {_ID} DESC LIMIT 1 OFFSET {newest:d}"
-    )
+    found = None if condition is None else candidates(asked, condition)
+    if found is None:
+        return None
+    asked.text = f"{found} LIMIT {_FEW + 1:d}"
+    rows = await client.rows(asked)
+    return [UUID(id_) for (id_,) in rows] if len(rows) <= _FEW else None
+
+
+async def _newest(client: Client, query: InferenceQuery, newest: int) -> UUID | None:
+    """The id from which on there are many rows, whatever they are like; None if there are fewer in all."""
+    asked = Statement()
+    # By the id alone, which is what can be counted without reading anything else.
+    where = "1" if query.before is None else f"{_ID} < {asked.uuid(query.before)}"
+    asked.text = f"SELECT id FROM inference WHERE {where} ORDER BY {_ID} DESC LIMIT 1 OFFSET {newest:d}"
     rows = await client.rows(asked)
     return UUID(rows[0][0]) if rows else None
 
 
-async def _exact_page(client: Client, query: InferenceQuery) -> list[InferenceRecord]:
+async def _exact_page(client: Client, query: InferenceQuery, few: list[UUID] | None = None) -> list[InferenceRecord]:
+    """The page, of ``few`` if that is not None."""
+    if few == []:
+        return []
     asked = Statement()
-    where = both([*_plain(asked, query), *_filters(asked, query)])
+    among = None if few is None else asked.uuids(few)
+    chosen = [] if among is None else [f"{_ID} IN {among}"]
+    where = both([*chosen, *_plain(asked, query), *_filters(asked, query, among=among)])
     joins, keys = _order(asked, query)
     if query.limit is None:
         source = f"inference FINAL{joins} WHERE {where} ORDER BY {keys}{page(None, query.offset)}"
@@ -187,8 +212,10 @@ def _plain(statement: Statement, query: InferenceQuery, *, cursors: bool = True)
     return where
 
 
-def _filters(statement: Statement, query: InferenceQuery, since: UUID | None = None) -> list[str]:
-    return [] if query.filters is None else [Conditions(statement, since).true(query.filters)]
+def _filters(
+    statement: Statement, query: InferenceQuery, since: UUID | None = None, among: str | None = None
+) -> list[str]:
+    return [] if query.filters is None else [Conditions(statement, since, among).true(query.filters)]
 
 
 def _is_ascending(query: InferenceQuery) -> bool:

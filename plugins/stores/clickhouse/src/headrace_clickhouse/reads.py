@@ -10,6 +10,7 @@ from uuid import UUID
 from headrace.columns import finite_vector
 from headrace.errors import StoreError
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -25,6 +26,7 @@ from headrace.records import (
 from .client import Client
 from .sql import Statement, both, page
 from .tables import (
+    API_KEY,
     BATCH_INFERENCE,
     BATCH_REQUEST,
     BOOLEAN,
@@ -145,6 +147,13 @@ async def config_snapshot(client: Client, hash_: str) -> ConfigSnapshot | None:
     """The one of this hash."""
     asked = Statement()
     return _one(await _select(client, asked, CONFIG_SNAPSHOT, f"`hash` = {asked.string(hash_)}", order="`hash`"))
+
+
+async def api_key(client: Client, public_id: str) -> ApiKey | None:
+    """The last updated one of this public id. There are few enough keys to look through all of them."""
+    asked = Statement()
+    where = f"public_id = {asked.string(public_id)}"
+    return _one(await _select(client, asked, API_KEY, where, order=f"updated_at DESC, {_ID} DESC", limit=1))
 
 
 async def batch_request(client: Client, batch_id: UUID) -> BatchRequest | None:

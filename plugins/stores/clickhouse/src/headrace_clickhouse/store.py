@@ -29,6 +29,7 @@ from headrace.queries import (
     UsageSum,
 )
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -153,6 +154,10 @@ class ClickHouse:
     async def config_snapshot(self, hash_: str) -> ConfigSnapshot | None:
         """The configuration that ran under this hash, or None."""
         return await reads.config_snapshot(self._client, hash_)
+
+    async def api_key(self, public_id: str) -> ApiKey | None:
+        """The key of this public id as it was written last, or None."""
+        return await reads.api_key(self._client, public_id)
 
     async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
         """The newest row of the batch that is not pending, or else its newest."""

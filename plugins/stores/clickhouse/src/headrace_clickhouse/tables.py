@@ -33,6 +33,7 @@ from headrace.records import (
     WorkflowRun,
 )
 from msgspec import Struct
+from msgspec.structs import astuple
 
 R_co = TypeVar("R_co", bound=Struct, covariant=True)
 Code: TypeAlias = Callable[[Any], Any]
@@ -47,12 +48,17 @@ class Table(Generic[R_co]):
         self.kind = kind
         self.key = f"({', '.join(key or ('toUInt128(id)',))})"
         self._columns = [(column.name, *_code(column)) for column in columns(kind)]
+        self._writers = [(n, write) for n, (_, write, _) in enumerate(self._columns) if write is not _same]
         self.columns = ", ".join(f"`{name}`" for name, _, _ in self._columns)
         self.into = f"{name} ({self.columns})"
 
     def row(self, record: Struct) -> list[Any]:
         """The record's columns. Raise ValueError where a field has no stored form."""
-        return [None if (value := getattr(record, name)) is None else write(value) for name, write, _ in self._columns]
+        row = list(astuple(record))
+        for place, write in self._writers:
+            if (value := row[place]) is not None:
+                row[place] = write(value)
+        return row
 
     def records(self, rows: Iterable[Sequence[Any]]) -> list[R_co]:
         """The records of rows that were selected with ``columns``; further columns are left aside."""
@@ -134,7 +140,7 @@ _CODES: Final[dict[str, tuple[Code, Code]]] = {
     "integer": (_write_integer, _same),
     "float": (finite, _read_float),
     "boolean": (_same, bool),
-    "uuid": (str, UUID),
+    "uuid": (_same, UUID),
     "decimal": (_write_decimal, Decimal),
     "instant": (instant_text, datetime.fromisoformat),
     "vector": (lambda values: list(finite_vector(values)), _read_vector),
