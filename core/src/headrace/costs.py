@@ -1,16 +1,27 @@
-"""What a provider call cost: prices applied to the upstream's own raw answer, in decimal dollars."""
+"""What a provider call cost, in decimal dollars: configured prices applied to its raw answer, or those of a list."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from .contracts import ListedPrice
+from .types import Chunk, EmbeddingResponse, ModelResponse, Usage
 
 log = logging.getLogger(__name__)
+
+# No answer costs more, or less, than so many digits of dollars: beyond them numbers are an attack, or a mistake.
+_MOST_DIGITS = 40
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
+
+CONFIGURED = "config"
+"""The ``price_version`` of a cost by the configuration's own prices."""
 
 
 class Price(Struct, frozen=True):
@@ -20,6 +31,55 @@ class Price(Struct, frozen=True):
     streaming_pointer: str
     rate: Decimal
     required: bool = False
+
+
+class Rates(Struct, frozen=True):
+    """What a provider asks for a call: by the configuration if it says anything of it, else by a list of prices."""
+
+    prices: Sequence[Price] = ()
+    listed: ListedPrice | None = None
+
+    def priced(
+        self, response: ModelResponse | EmbeddingResponse, at: float, *, is_batch: bool = False
+    ) -> tuple[Usage, str | None]:
+        """The usage of a whole answer with its cost, and by whose prices. ``at`` is in seconds since the epoch."""
+        if self.prices:
+            return _with(response.usage, cost_of(self.prices, response.raw_response), CONFIGURED)
+        return self._listed(response.usage, response.raw_usage, response.raw_response, at, is_batch=is_batch)
+
+    def streamed(
+        self, chunks: Sequence[Chunk], usage: Usage, raw_usage: Any, at: float, *, is_whole: bool
+    ) -> tuple[Usage, str | None]:
+        """The same for a streamed answer. Of one that broke off no list can tell the cost: the rest is unknown."""
+        if self.prices:
+            return _with(usage, streamed_cost_of(self.prices, [chunk.raw for chunk in chunks]), CONFIGURED)
+        if self.listed is None or not is_whole:
+            return _without(usage), None
+        told = next((chunk.raw for chunk in reversed(chunks) if chunk.usage is not None), "")
+        return self._listed(usage, raw_usage, told, at)
+
+    def _listed(
+        self, usage: Usage, raw_usage: Any, raw: str, at: float, *, is_batch: bool = False
+    ) -> tuple[Usage, str | None]:
+        if self.listed is None:
+            return _without(usage), None
+        try:
+            cost = self.listed.cost(usage, raw_usage=raw_usage, raw=raw, at=at, is_batch=is_batch)
+        except Exception:  # a plugin's bug; the answer is there, and is worth more than its price
+            log.exception("no cost: the list %s failed", self.listed.version)
+            return _without(usage), None
+        return _with(usage, cost, self.listed.version)
+
+
+NO_RATES = Rates()
+
+
+def _without(usage: Usage) -> Usage:
+    return usage if usage.cost is None else structs.replace(usage, cost=None)
+
+
+def _with(usage: Usage, cost: Decimal | None, version: str) -> tuple[Usage, str | None]:
+    return structs.replace(usage, cost=cost), None if cost is None else version
 
 
 def cost_of(prices: Sequence[Price], raw: str) -> Decimal | None:
@@ -50,7 +110,12 @@ def _total(prices: Sequence[Price], lookups: Sequence[tuple[str, Price]], raws: 
     if total < 0:
         log.warning("no cost: the total is negative, %s", total)
         return None
-    return total
+    if abs(total.adjusted()) <= _MOST_DIGITS:
+        return total
+    if not total:
+        return Decimal(0)
+    log.warning("no cost: the total is beyond reason, %s", total)
+    return None
 
 
 def _decode(raw: str) -> Any:
@@ -67,7 +132,7 @@ def _number(document: Any, pointer: str) -> Decimal | None:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(node, dict) and key in node:
             node = node[key]
-        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
             node = node[int(key)]
         else:
             return None

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from ..attachments import Attachments
 from ..contracts import Attempt, Clock, InferenceQuery, Store
-from ..costs import Price
+from ..costs import Rates
 from ..errors import AllVariantsFailed, BadRequest, HeadraceError, NotFound, StoreError
 from ..exchange import InferenceRequest, InferenceResponse
 from ..functions import Function, requested_schema
@@ -52,7 +52,7 @@ class BatchState(Struct, frozen=True, kw_only=True):
 class Batches:
     """The batches of one store. Every method raises BadRequest where no store is configured.
 
-    ``prices(model, provider, toml)`` are those of a provider under another configuration, or None for this one. With
+    ``rates(model, provider, toml)`` are those of a provider under another configuration, or None for this one. With
     ``relays`` another gateway runs the models, which takes no batches.
     """
 
@@ -62,7 +62,7 @@ class Batches:
         functions: Mapping[str, Function],
         tools: Mapping[str, Tool],
         model: Callable[[str], RoutedModel],
-        prices: Callable[[str, str, str | None], Sequence[Price]],
+        rates: Callable[[str, str, str | None], Rates],
         attachments: Attachments,
         store: Store | None,
         recorder: Recorder | None,
@@ -74,7 +74,7 @@ class Batches:
         self._functions = functions
         self._tools = tools
         self._model = model
-        self._prices = prices
+        self._rates = rates
         self._attachments = attachments
         self._store_or_none = store
         self._recorder_or_none = recorder
@@ -245,10 +245,10 @@ class Batches:
         polled = await self._model(model_name).poll_batch(provider_name, batch.batch_params)
         records: list[Record] = []
         if polled.status == "completed":
-            prices = self._prices(model_name, provider_name, await self._started_under(batch))
+            rates = self._rates(model_name, provider_name, await self._started_under(batch))
             for row in rows:
                 if (response := polled.responses.get(row.id)) is not None:
-                    records += finished(row, response, prices)
+                    records += finished(row, response, rates)
         batch = structs.replace(
             batch,
             id=new_id(),

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from ..costs import Price, cost_of
+from ..costs import Rates
 from ..exchange import InferenceResponse
 from ..functions import json_output
+from ..ids import unix_seconds
 from ..records import BatchInference, InferenceRecord, ModelInferenceRecord, Record
 from ..schemas import compiled
 from ..tools import check
 from ..types import Block, JsonOutput, ModelResponse, Output, Usage
 
 
-def finished(row: BatchInference, response: ModelResponse, prices: Sequence[Price]) -> list[Record]:
-    """The records of an inference that has its answer."""
+def finished(row: BatchInference, response: ModelResponse, rates: Rates) -> list[Record]:
+    """The records of an inference that has its answer, at the prices of when it was asked for."""
     output, auxiliary = _read(row, response.output)
-    usage = structs.replace(response.usage, cost=cost_of(prices, response.raw_response))
+    usage, price_version = rates.priced(response, unix_seconds(row.id), is_batch=True)
     inference = InferenceRecord(
         id=row.id,
         function_name=row.function_name,
@@ -49,6 +50,7 @@ def finished(row: BatchInference, response: ModelResponse, prices: Sequence[Pric
         input_messages=row.input_messages,
         output=check(response.output, row.tools),
         finish_reason=response.finish_reason,
+        price_version=price_version,
         **structs.asdict(usage),
     )
     return [inference, attempt]

@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from headrace import Services
+from headrace.contracts import Bucket, SystemClock
 from headrace.queries import (
     CountQuery,
     DatapointQuery,
@@ -28,6 +29,7 @@ from headrace.queries import (
     UsageSum,
 )
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -44,6 +46,7 @@ from headrace.records import (
 from pydantic import BaseModel, Field
 
 from . import expiring, selection, sums
+from .buckets import MemoryBuckets
 from .cache import MAX_BYTES, CacheSettings, MemoryCache
 from .rows import Rows, id_of, key_of, target_of
 from .selection import page, page_at
@@ -61,8 +64,9 @@ class Memory:
     """Keeps what it is given until the process ends, closed or not; tests may look at ``records``."""
 
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
-        """Of ``services`` only the clock is of use: it tells the age of what is in the cache."""
+        """Of ``services`` only the clock is of use: it tells the age of what is in the cache, and fills buckets."""
         self._cache = MemoryCache(CacheSettings(max_bytes=settings.max_cache_bytes), services)
+        self._buckets = MemoryBuckets(services.clock if services else SystemClock())
         self._rows = Rows()
 
     @property
@@ -170,6 +174,11 @@ class Memory:
         """The configuration that ran under this hash, or None."""
         return next((found for found in self._rows.all(ConfigSnapshot) if found.hash == hash_), None)
 
+    async def api_key(self, public_id: str) -> ApiKey | None:
+        """The key of this public id as it was written last, or None."""
+        found = [key for key in self._rows.all(ApiKey) if key.public_id == public_id]
+        return max(found, key=lambda key: (key.updated_at, key.id), default=None)
+
     async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
         """The newest row of the batch that is not pending, or else its newest."""
         found = [row for row in self._rows.all(BatchRequest) if row.batch_id == batch_id]
@@ -225,6 +234,14 @@ class Memory:
     async def cache(self, key: str, entry: bytes) -> None:
         """Keep the entry, in place of one that is there, while there is room."""
         await self._cache.cache(key, entry)
+
+    async def take(self, wanted: Sequence[tuple[Bucket, int]]) -> list[int]:
+        """What each bucket had; taken from all or from none."""
+        return self._buckets.take(wanted)
+
+    async def settle(self, changes: Sequence[tuple[Bucket, int]]) -> None:
+        """Give back, or charge more."""
+        self._buckets.settle(changes)
 
     async def ping(self) -> None:
         """Return: memory always answers."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from headrace.records import BatchInference, BatchRequest, ConfigSnapshot, Record
+from headrace.records import ApiKey, BatchInference, BatchRequest, ConfigSnapshot, Record
 
 from .conditions import Sql
 from .server import Connection
-from .tables import BATCH_INFERENCE, BATCH_REQUEST, CONFIG_SNAPSHOT, TABLES, Table
+from .tables import API_KEY, BATCH_INFERENCE, BATCH_REQUEST, CONFIG_SNAPSHOT, TABLES, Table
 
 R = TypeVar("R", bound=Record)
 
@@ -53,6 +53,14 @@ async def config_snapshot(connection: Connection, hash_: str) -> ConfigSnapshot 
     sql = Sql().equal("hash", hash_)
     text = f"SELECT {CONFIG_SNAPSHOT.columns} FROM config_snapshot{sql}"
     found = CONFIG_SNAPSHOT.records(await connection.fetch(text, *sql.parameters))
+    return found[0] if found else None
+
+
+async def api_key(connection: Connection, public_id: str) -> ApiKey | None:
+    """The last updated one of this public id."""
+    sql = Sql().name("public_id", public_id)
+    text = f"SELECT {API_KEY.columns} FROM api_key{sql} ORDER BY updated_at DESC, id DESC LIMIT 1"
+    found = API_KEY.records(await connection.fetch(text, *sql.parameters))
     return found[0] if found else None
 
 

@@ -167,4 +167,82 @@ _CACHE: Final = Step(
     loses="cached answers",
 )
 
-STEPS: Final[tuple[Step, ...]] = (_RECORDS, _CACHE)
+_KEYS: Final = Step(
+    what="an index of API keys",
+    up=("CREATE INDEX api_key_by_public_id ON api_key (left(public_id, 200))",),
+    down=("DROP INDEX api_key_by_public_id",),
+)
+
+_BUCKETS: Final = Step(
+    what="the buckets of rate limits",
+    # Keys may be too long for an index, so their digests are in it. Space left in each page spares a busy row new
+    # entries there.
+    up=(
+        """CREATE TABLE resource_bucket (
+            id bytea PRIMARY KEY, key text COLLATE "C" NOT NULL, balance bigint NOT NULL,
+            filled_at timestamptz NOT NULL) WITH (fillfactor = 50)""",
+        # What each bucket had. Rows are locked one by one, in the order of the ids. A crash of the server may give back
+        # what was taken last: others would have to wait for the disk as well, since the rows stay locked till then.
+        """CREATE FUNCTION use_buckets(
+            ids bytea[], keys text[], capacities bigint[], rates bigint[], windows text[], changes bigint[],
+            is_take boolean) RETURNS bigint[] LANGUAGE plpgsql AS $$
+        DECLARE
+            had bigint[] := '{}';
+            filled timestamptz[] := '{}';
+            enough boolean := true;
+            at timestamptz;
+            since timestamptz;
+            balance_now bigint;
+            length int;
+            passed numeric;
+        BEGIN
+            PERFORM set_config('synchronous_commit', 'off', true);
+            FOR i IN 1 .. cardinality(ids) LOOP
+                SELECT balance, filled_at INTO balance_now, since FROM resource_bucket WHERE id = ids[i] FOR UPDATE;
+                IF NOT FOUND THEN
+                    INSERT INTO resource_bucket (id, key, balance, filled_at)
+                        VALUES (ids[i], keys[i], capacities[i], clock_timestamp()) ON CONFLICT (id) DO NOTHING;
+                    SELECT balance, filled_at INTO balance_now, since FROM resource_bucket WHERE id = ids[i] FOR UPDATE;
+                END IF;
+                at := greatest(clock_timestamp(), since);
+                IF windows[i] = 'month' THEN
+                    passed := (extract(year FROM at AT TIME ZONE 'UTC') - extract(year FROM since AT TIME ZONE 'UTC'))
+                        * 12 + extract(month FROM at AT TIME ZONE 'UTC') - extract(month FROM since AT TIME ZONE 'UTC');
+                    IF (since AT TIME ZONE 'UTC' + passed::int * interval '1 month') AT TIME ZONE 'UTC' > at THEN
+                        passed := passed - 1;
+                    END IF;
+                    since := (since AT TIME ZONE 'UTC' + passed::int * interval '1 month') AT TIME ZONE 'UTC';
+                ELSE
+                    length := CASE windows[i] WHEN 'second' THEN 1 WHEN 'minute' THEN 60 WHEN 'hour' THEN 3600
+                        WHEN 'day' THEN 86400 WHEN 'week' THEN 604800 END;
+                    passed := floor(extract(epoch FROM at - since)::numeric / length);
+                    since := since + passed::float8 * length * interval '1 second';
+                END IF;
+                balance_now := least(balance_now + passed * rates[i], capacities[i]);
+                had := had || balance_now;
+                filled := filled || since;
+                enough := enough AND (balance_now >= changes[i] OR changes[i] = 0);
+            END LOOP;
+            IF enough OR NOT is_take THEN
+                FOR i IN 1 .. cardinality(ids) LOOP
+                    UPDATE resource_bucket SET filled_at = filled[i], balance = CASE
+                        WHEN is_take THEN had[i] - changes[i]
+                        ELSE greatest(least(had[i]::numeric + changes[i], capacities[i]), -9223372036854775807) END
+                        WHERE id = ids[i];
+                END LOOP;
+            END IF;
+            RETURN had;
+        END $$""",
+    ),
+    down=("DROP FUNCTION use_buckets", "DROP TABLE resource_bucket"),
+    loses="what has been used up of rate limits",
+)
+
+_PRICES: Final = Step(
+    what="by whose prices model inferences have their cost",
+    up=("ALTER TABLE model_inference ADD COLUMN price_version text",),
+    down=("ALTER TABLE model_inference DROP COLUMN price_version",),
+    loses="by whose prices model inferences have their cost",
+)
+
+STEPS: Final[tuple[Step, ...]] = (_RECORDS, _CACHE, _KEYS, _BUCKETS, _PRICES)

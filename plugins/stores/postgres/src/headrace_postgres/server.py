@@ -31,6 +31,10 @@ _TROUBLES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 _BAD_VALUES = (TypeError, ValueError, OverflowError, RecursionError)
 
 
+class AlreadyThere(RecordRefused):
+    """A row of this key is there already."""
+
+
 class Server:
     """One database, and in it one schema. ``name`` is its address without user and password."""
 
@@ -61,6 +65,9 @@ class Server:
                 # With any floor, asyncpg logs a traceback for each attempt to restore it while the server is away.
                 min_size=0,
                 max_size=self._settings.connection_pool_size,
+                init=_insist_on_durability,
+                # What we do to a session ends with its transaction, so the pool need not ask the server to undo it.
+                reset=_keep,
                 **self._options(command_timeout=self._settings.command_timeout_s),
             )
         return Pool(self, pool)
@@ -71,7 +78,9 @@ class Server:
         try:
             yield
         except (*_TROUBLES, *_BAD_VALUES) as error:
-            kind = RecordRefused if what == "write" and _is_for_good(error) else StoreError
+            kind: type[StoreError] = StoreError
+            if what == "write" and _is_for_good(error):
+                kind = AlreadyThere if isinstance(error, asyncpg.UniqueViolationError) else RecordRefused
             # Without its cause: the text of that one has not been cleaned of the password.
             raise kind(f"postgres store {self.name}: cannot {what}: {self._explain(error, what)}") from None
 
@@ -135,9 +144,9 @@ class Pool:
             )
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
-        """A connection to read with. Raise StoreError."""
-        with self._server.errors("read"):
+    async def reading(self, what: str = "read") -> AsyncIterator[Connection]:
+        """A connection to read with, or for one statement that does all ``what`` says. Raise StoreError."""
+        with self._server.errors(what):
             async with self._connection() as connection:
                 yield connection
 
@@ -156,11 +165,6 @@ class Pool:
         """
         with self._server.errors("write"):
             async with self._transaction() as connection:
-                # A database may have been told not to wait for its disk; records are worth the wait.
-                await connection.execute(
-                    "SELECT set_config('synchronous_commit', 'on', true)"
-                    " WHERE current_setting('synchronous_commit') = 'off'"
-                )
                 yield connection
 
     async def close(self) -> None:
@@ -221,6 +225,18 @@ def _address(url: str) -> tuple[str, list[str]]:
     # `?password=` and `?host=` are allowed as well; a message then says less.
     hidden = [each for each in (url, password, unquote(password), parts.query) if each]
     return f"{parts.hostname or '(default host)'}:{port or 5432}{parts.path}", hidden
+
+
+async def _insist_on_durability(connection: Connection) -> None:
+    """For the session, however the server is configured: to wait for its disk, since records are worth the wait."""
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false)"
+        " FROM current_setting('synchronous_commit') AS setting"
+    )
+
+
+async def _keep(connection: Connection) -> None:
+    """Leave a session as it is."""
 
 
 async def _close(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import anyio
 from headrace import Services
-from headrace.contracts import SystemClock
+from headrace.contracts import Bucket, SystemClock
 from headrace.errors import StoreError
 from headrace.queries import (
     CountQuery,
@@ -31,6 +31,7 @@ from headrace.queries import (
     UsageSum,
 )
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -46,12 +47,12 @@ from headrace.records import (
 )
 from headrace.storage import SchemaStatus
 
-from . import answers, datapoints, everything, expiring, feedback, inferences, migrating, nearest, sums
+from . import answers, buckets, datapoints, everything, expiring, feedback, inferences, migrating, nearest, sums
 from .nearest import Nearest
 from .searching import Search
-from .server import Connection, Pool, Server
+from .server import AlreadyThere, Connection, Pool, Server
 from .settings import Settings
-from .tables import inserts
+from .tables import rows_of
 
 R = TypeVar("R", bound=Record)
 
@@ -81,12 +82,22 @@ class Postgres:
         """Write all or none; durable on return. Raise RecordRefused for records that can never be written."""
         pool = self._needed("write").pool
         with self._server.errors("write"):
-            statements = inserts(records)
-        if not statements:
+            tables = rows_of(records)
+        if not tables:
             return
-        async with pool.writing() as connection:
-            for sql, rows in statements:
-                await connection.execute(sql, *rows)
+        try:
+            # To copy rows takes half of the work, ours and the server's, but fails where one of them is there already,
+            # as it is when somebody sends them again.
+            async with pool.writing() as connection:
+                for table, rows in tables:
+                    if table.replaces:
+                        await connection.execute(table.insert, *table.arrays(rows))
+                    else:
+                        await connection.copy_records_to_table(table.name, records=rows, columns=table.names)
+        except AlreadyThere:
+            async with pool.writing() as connection:
+                for table, rows in tables:
+                    await connection.execute(table.insert, *table.arrays(rows))
 
     # -- inferences -------------------------------------------------------------------------------------------
 
@@ -180,6 +191,11 @@ class Postgres:
         async with self._reading() as connection:
             return await everything.config_snapshot(connection, hash_)
 
+    async def api_key(self, public_id: str) -> ApiKey | None:
+        """The key of this public id as it was written last, or None."""
+        async with self._reading() as connection:
+            return await everything.api_key(connection, public_id)
+
     async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
         """The newest row of the batch that is not pending, or else its newest."""
         async with self._reading() as connection:
@@ -243,6 +259,16 @@ class Postgres:
         """Keep the entry, in place of one that is there. It stays until it is replaced or expires."""
         async with self._needed("write").pool.writing() as connection:
             await answers.cache(connection, key, self._clock.time(), entry)
+
+    async def take(self, wanted: Sequence[tuple[Bucket, int]]) -> list[int]:
+        """What each bucket had by the server's clock; taken from all or from none, whoever shares the database."""
+        async with self._needed("use a bucket").pool.reading("use a bucket") as connection:
+            return await buckets.take(connection, wanted)
+
+    async def settle(self, changes: Sequence[tuple[Bucket, int]]) -> None:
+        """Give back, or charge more."""
+        async with self._needed("use a bucket").pool.reading("use a bucket") as connection:
+            await buckets.settle(connection, changes)
 
     async def ping(self) -> None:
         """Return if the database answers and has our tables; raise StoreError otherwise."""

@@ -12,6 +12,7 @@ from headrace.errors import StoreError
 from headrace.filters import Filter, Tagged
 from headrace.queries import EpisodeQuery, EpisodeSummary
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -29,6 +30,7 @@ from msgspec import Struct
 from . import filters
 from .functions import instant
 from .rows import (
+    API_KEY,
     BATCH_INFERENCE,
     BATCH_REQUEST,
     BOOLEAN,
@@ -197,6 +199,13 @@ def count_holdout_accesses(connection: sqlite3.Connection, dataset_name: str) ->
 def config_snapshot(connection: sqlite3.Connection, hash_: str) -> ConfigSnapshot | None:
     """The one of this hash."""
     found = select(connection, CONFIG_SNAPSHOT, Where().equal("hash", hash_), order=Clause("hash"))
+    return found[0] if found else None
+
+
+def api_key(connection: sqlite3.Connection, public_id: str) -> ApiKey | None:
+    """The last updated one of this public id."""
+    latest = Clause("updated_at DESC, id DESC")
+    found = select(connection, API_KEY, Where().equal("public_id", public_id), order=latest, limit=1)
     return found[0] if found else None
 
 

@@ -242,4 +242,26 @@ STEPS: Final[tuple[Step, ...]] = (
         "API keys, runs of workflows, human judgements, the record of who read test splits, near keys and editors of "
         "datapoints, extra bodies of inferences, tags and last use of configurations",
     ),
+    Step(
+        "the buckets of rate limits",
+        # Refills are reckoned from their instant, so it is a number: microseconds since the epoch.
+        (
+            """CREATE TABLE resource_bucket (
+                key TEXT PRIMARY KEY, balance INTEGER NOT NULL, filled_us INTEGER NOT NULL)""",
+        ),
+        ("DROP TABLE resource_bucket",),
+        "what has been used up of rate limits",
+    ),
+    Step(
+        "an index of API keys",
+        ("CREATE INDEX api_key_by_public_id ON api_key (public_id)",),
+        ("DROP INDEX api_key_by_public_id",),
+        "",
+    ),
+    Step(
+        "by whose prices model inferences have their cost",
+        ("ALTER TABLE model_inference ADD COLUMN price_version TEXT",),
+        ("ALTER TABLE model_inference DROP COLUMN price_version",),
+        "by whose prices model inferences have their cost",
+    ),
 )

@@ -14,7 +14,7 @@ from uuid import UUID
 import anyio
 from anyio import to_thread
 from headrace import Services
-from headrace.contracts import DatapointQuery, DatasetSummary, InferenceQuery, SystemClock
+from headrace.contracts import Bucket, DatapointQuery, DatasetSummary, InferenceQuery, SystemClock
 from headrace.errors import StoreError
 from headrace.queries import (
     CountQuery,
@@ -31,6 +31,7 @@ from headrace.queries import (
     UsageSum,
 )
 from headrace.records import (
+    ApiKey,
     BatchInference,
     BatchRequest,
     ConfigSnapshot,
@@ -47,6 +48,7 @@ from headrace.records import (
 from headrace.storage import SchemaStatus
 
 from . import copies, nearest, queries, sums
+from .buckets import SqliteBuckets
 from .expiry import endings
 from .files import File, Settings
 from .nearest import Nearest
@@ -64,12 +66,13 @@ class Sqlite:
     """Records, and answers in the cache, in one SQLite file, which several processes may share."""
 
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
-        """Of ``services`` only the clock is of use: it tells the age of what is in the cache."""
+        """Of ``services`` only the clock is of use: it tells the age of what is in the cache, and fills buckets."""
         self._clock = services.clock if services else SystemClock()
         self._file = File(settings)
         self._nearest = Nearest()
         self._writer: Writer | None = None
         self._readers: Readers | None = None
+        self._buckets: SqliteBuckets | None = None
 
     @property
     def commits(self) -> int:
@@ -162,6 +165,10 @@ class Sqlite:
         """The configuration that ran under this hash, or None."""
         return await self._read(lambda connection: queries.config_snapshot(connection, hash_))
 
+    async def api_key(self, public_id: str) -> ApiKey | None:
+        """The key of this public id as it was written last, or None."""
+        return await self._read(lambda connection: queries.api_key(connection, public_id))
+
     async def batch_request(self, batch_id: UUID) -> BatchRequest | None:
         """The newest row of the batch that is not pending, or else its newest."""
         return await self._read(lambda connection: queries.batch_request(connection, batch_id))
@@ -225,6 +232,18 @@ class Sqlite:
             raise self._not_open("write")
         await self._writer.write([CacheEntry(key, self._clock.time(), entry)])
 
+    async def take(self, wanted: Sequence[tuple[Bucket, int]]) -> list[int]:
+        """What each bucket had; taken from all or from none, whoever shares the file."""
+        if self._buckets is None:
+            raise self._not_open("use a bucket")
+        return await self._buckets.take(wanted)
+
+    async def settle(self, changes: Sequence[tuple[Bucket, int]]) -> None:
+        """Give back, or charge more."""
+        if self._buckets is None:
+            raise self._not_open("use a bucket")
+        await self._buckets.settle(changes)
+
     async def ping(self) -> None:
         """Return if the file can be read; raise StoreError otherwise."""
         await self._read(lambda connection: connection.execute("SELECT id FROM inference LIMIT 1").fetchone())
@@ -234,13 +253,16 @@ class Sqlite:
         connection = await to_thread.run_sync(self._file.open_writer)
         self._writer = Writer(self._file, connection)
         self._readers = Readers(self._file)
+        self._buckets = SqliteBuckets(self._file, self._clock)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Write what is queued, then close."""
-        writer, readers = self._writer, self._readers
-        self._writer = self._readers = None
+        writer, readers, buckets = self._writer, self._readers, self._buckets
+        self._writer = self._readers = self._buckets = None
         with anyio.CancelScope(shield=True):
+            if buckets:
+                await buckets.close()
             if readers:
                 readers.close()
             if writer:
