@@ -192,7 +192,8 @@ def test_an_inline_variant_answers_a_dry_run(ask: Call) -> None:
 
 
 def test_extras_for_traces_and_headers_are_harmless(ask: Call) -> None:
-    extras = {f"otlp_traces_extra_{kind}": {"user": "me"} for kind in ("headers", "attributes", "resources")}
+    extras = {f"otlp_traces_extra_{kind}": {"user": "me"} for kind in ("headers", "resources")}
+    extras["otlp_traces_extra_attributes"] = {"user": '"me"'}  # JSON text, as the client sends it as it stands
     assert text(ask(**extras, gateway_http_headers={"x-anything": "goes"})) == SENTENCE
 
 

@@ -1,4 +1,4 @@
-"""A plugin from outside the workspace: made from a template, built, installed beside headrace, found, serving."""
+"""A plugin from outside the workspace, made from a template. In test_wheels.py one is installed beside headrace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import new_plugin
 import pytest
-from environments import CONFIG, ask, clean, serving
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,10 +18,9 @@ def test_a_new_plugin_is_green_as_it_is_made(kind: str, tmp_path: Path) -> None:
     folder = new_plugin.make(kind, "my-own", tmp_path)
     (tmp_path / "conftest.py").write_bytes((ROOT / "conftest.py").read_bytes())
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    source = str(folder / "src")
-    done = subprocess.run(
-        [*command, "-o", f"pythonpath={source}", str(folder / "tests")], capture_output=True, text=True, check=False
-    )
+    # On one event loop: what it was copied from is tested on both.
+    command += ["-k", "not trio", "-o", f"pythonpath={folder / 'src'}", str(folder / "tests")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     ruff = [str(Path(sys.executable).with_name("ruff")), "--config", str(ROOT / "pyproject.toml")]
@@ -56,16 +54,3 @@ def test_a_bad_name_is_refused_before_anything_is_written(kind: str, name: str, 
     with pytest.raises(new_plugin.Refused, match=reason):
         new_plugin.make(kind, name, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_a_plugin_from_outside_is_found_and_serves(wheels: Path, tmp_path: Path) -> None:
-    folder = new_plugin.make("providers", "parrot", tmp_path)
-    build = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(folder)]
-    subprocess.run(build, check=True)
-    (wheel,) = tmp_path.glob("headrace_parrot-*.whl")
-    headrace = clean(tmp_path / "venv", wheels, wheel, "headrace-chat-completion", "headrace-memory")
-    config = tmp_path / "headrace.toml"
-    config.write_text(CONFIG.format(type="parrot"))
-    with serving(headrace, config) as url:
-        assert ask(url, "hello") == [{"type": "text", "text": "hello"}]

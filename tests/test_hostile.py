@@ -17,14 +17,21 @@ import pytest
 from attacks import HELLO, MIB, NORMAL_S, TOML, Target, raw, said, trap
 
 
-@pytest.fixture
-def target(serve: Any) -> Iterator[Target]:
+@pytest.fixture(scope="module")
+def served(serve_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A gateway that bears all attacks, one after the other."""
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is read from /proc")
+    serve = serve_in(tmp_path_factory.mktemp("hostile"))
     with trap() as port, serve(TOML.format(upstream=f"http://127.0.0.1:{port}")) as served:
-        target = Target(served)
-        with closing(target.http):
-            yield target
+        yield served
+
+
+@pytest.fixture
+def target(served: Any) -> Iterator[Target]:
+    target = Target(served)
+    with closing(target.http):
+        yield target
 
 
 # -- bytes ------------------------------------------------------------------------------------------------

@@ -30,12 +30,15 @@ EACH_DISTRIBUTION = pytest.mark.parametrize("folder", DISTRIBUTIONS, ids=lambda 
 
 # A library stands behind one module of core, so that replacing it is changing that module.
 KEEPERS = {
-    "asyncio": (),
+    "asyncio": ("cli",),  # servers and signals; the gateway itself runs on trio as well
     "trio": (),
     "click": ("cli",),
     "rich": ("cli",),
-    "hypercorn": ("cli.serve",),
-    "starlette": ("http", "asgi"),
+    "granian": ("cli.servers",),
+    "hypercorn": ("cli.servers",),
+    "uvicorn": ("cli.servers",),
+    "uvloop": ("cli",),
+    "starlette": ("http", "asgi", "cli"),
     "httpx": ("http.outgoing", "importing.clickhouse"),
     "httpcore": ("fetching",),
     "filetype": ("fetching",),

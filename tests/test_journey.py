@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sqlite3
@@ -190,7 +191,7 @@ def test_a_stop_finishes_what_is_under_way_and_writes_what_is_queued(serve: Any,
         time.sleep(0.4)
         assert served.stop() == 0
         id_ = UUID(answer.result()["inference_id"])
-        assert served.log.read_text() == ""
+        assert not re.search("WARNING|ERROR|Traceback", served.log.read_text())
     assert stored(tmp_path / "records.db") == {id_}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -60,10 +61,11 @@ def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
-@pytest.fixture
-def folder(serve: Any, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recorded(serve_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration, and a database with a dataset of 40 demonstrated inferences, every fourth answered wrongly."""
-    with serve(TOML) as served:
+    folder = tmp_path_factory.mktemp("recorded")
+    with serve_in(folder)(TOML) as served:
         for index in range(40):
             text = json.dumps({"n": index})
             message = {"role": "user", "content": text}
@@ -74,7 +76,13 @@ def folder(serve: Any, tmp_path: Path) -> Path:
         wanted = {"type": "inference_query", "function_name": "f", "output_source": "demonstration"}
         assert len(post(served.url, "/v1/datasets/d/from_inferences", wanted)["ids"]) == 40
         assert served.stop() == 0
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of both."""
+    return shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
 
 
 def test_the_loop_turns_by_command(folder: Path) -> None:

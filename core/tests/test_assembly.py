@@ -9,6 +9,7 @@ from headrace.assembly import Assembly, assemble
 from headrace.config import loads
 from headrace.conformance.script import Script
 from headrace.errors import ConfigError
+from headrace.outbound import Outbound
 from headrace.plugins import Registry
 
 MEMORY = '[gateway.observability]\nbackend = "memory"\n'
@@ -116,7 +117,9 @@ def test_enabled_without_any_store_installed_is_an_error() -> None:
 )
 def test_the_quicker_transport_is_taken_where_it_is_installed(registry: Registry, toml: str, type_: str) -> None:
     assembly = Assembly(loads(MEMORY + toml), registry)
-    assert type(assembly.parts.services.transport).__name__ == type_
+    outbound = assembly.parts.services.transport
+    assert isinstance(outbound, Outbound)
+    assert type(outbound.transport).__name__ == type_
 
 
 def test_plugins_are_lent_the_bound_on_outgoing_calls(registry: Registry) -> None:

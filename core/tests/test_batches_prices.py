@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from headrace.assembly.batches import batch_prices
+from headrace.assembly import Assembly
+from headrace.assembly.batches import batch_rates
 from headrace.config import loads
+from headrace.plugins import load
 
 PRICED = """
 [models.m]
@@ -34,6 +36,15 @@ BATCH = PRICED + 'batch_cost = [{ pointer = "/b", cost_per_unit = 2.0 }]\n'
 def test_prices_are_those_of_the_configuration_that_started_it(
     now: str, started_under: str | None, pointers: list[str]
 ) -> None:
-    tables = loads(now).tables
-    assert [price.pointer for price in batch_prices(tables, "m", "p", started_under)] == pointers
-    assert batch_prices(tables, "dummy::good", "dummy", started_under) == ()
+    config = loads(now)
+    models = Assembly(config, load(disabled=[]), environ={}).models
+
+    def pointers_of(model_name: str, provider_name: str) -> list[str]:
+        rates = batch_rates(
+            config.tables, models.pricing, models.table_of_short, model_name, provider_name, started_under
+        )
+        assert rates.listed is None  # nobody asks for money for a dummy
+        return [price.pointer for price in rates.prices]
+
+    assert pointers_of("m", "p") == pointers
+    assert pointers_of("dummy::good", "dummy") == []

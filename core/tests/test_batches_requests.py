@@ -11,6 +11,7 @@ import httpx
 import pytest
 from headrace.batches import Batches
 from headrace.contracts import InferenceQuery, SystemClock
+from headrace.costs import NO_RATES
 from headrace.errors import BadRequest, RecordRefused
 from headrace.exchange import InferenceRequest
 from headrace.http.app import create_app
@@ -360,7 +361,7 @@ async def test_a_gateway_that_relays_takes_no_batches(opened: Any) -> None:
             functions=host.gateway.functions,
             tools={},
             model=host.assembly.models.routed,
-            prices=lambda model, provider, started_under: (),
+            rates=lambda model, provider, started_under: NO_RATES,
             attachments=host.gateway.attachments,
             store=host.store,
             recorder=None,

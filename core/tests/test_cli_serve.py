@@ -97,7 +97,7 @@ def test_a_log_filter_in_the_environment_wins(filter_: str, debug: bool, level: 
     script = (
         "import logging\nfrom headrace.cli.setting import set_level\n"
         f"set_level(debug={debug}, environ={{'RUST_LOG': {filter_!r}}})\n"
-        "print(logging.getLevelName(logging.getLogger().level))"
+        "print(logging.getLevelName(logging.getLogger('headrace.gateway').getEffectiveLevel()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == level

@@ -53,6 +53,18 @@ def test_a_value_that_is_no_number_voids_the_cost(value: Any, caplog: pytest.Log
     assert "no cost: the value at /n is not a number" in caplog.text
 
 
+@pytest.mark.parametrize("value", ["1e41", "1e-41", "1e999000", "1e-999000", 1e300], ids=repr)
+def test_a_cost_beyond_reason_is_none(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert cost_of([UNIT], json.dumps({"n": value})) is None
+    assert "beyond reason" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["0e-999000", "0e999000"], ids=repr)
+def test_nothing_is_written_short(value: str) -> None:
+    assert str(cost_of([UNIT], json.dumps({"n": value}))) == "0"
+
+
 @pytest.mark.parametrize(
     "answer", ["{}", '{"usage": null}', '{"usage": 3}', '{"usage": []}', "not json", "", "[" * 5000]
 )
@@ -75,7 +87,8 @@ def test_a_rate_may_be_negative_but_a_total_not(caplog: pytest.LogCaptureFixture
     ("pointer", "value"),
     [
         ("/a~1b", 1), ("/m~0n", 2), ("/~01", 3), ("/", 4), ("/list/1", 6), ("/list/2", 0), ("/list/-1", 0),
-        ("/list/x", 0), ("/list/-", 0), ("/deep/0/x", 7), ("/n/0", 0),
+        ("/list/01", 0), ("/list/\u0661", 0), ("/list/" + "1" * 5000, 0), ("/list/x", 0),
+        ("/list/-", 0), ("/deep/0/x", 7), ("/n/0", 0),
     ],
 )  # fmt: skip
 def test_pointers_follow_rfc_6901(pointer: str, value: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from headrace.conformance.script import SetClock
 from headrace.contracts import Attempt, Bucket
-from headrace.costs import Price
+from headrace.costs import Price, Rates
 from headrace.errors import AllProvidersFailed, StoreError
 from headrace.http.app import create_app
 from headrace.limiting import Limiter
@@ -136,7 +136,7 @@ async def call(how: str, model: RoutedModel, asked: ModelRequest) -> list[Attemp
 @COMPLETE
 async def test_takes_an_estimate_before_the_call_and_settles_with_what_it_used(how: str) -> None:
     buckets, upstream = Watched(), Upstream()
-    price = [Price("/tokens", "/tokens", Decimal("0.1"))]
+    price = Rates([Price("/tokens", "/tokens", Decimal("0.1"))])
     async with limited(buckets, limit("tokens"), limit("model_inferences"), limit("cost", 10**10)) as around:
         await call(how, RoutedModel("m", [Route("p", "t", upstream, price)], around), request())
         assert buckets.taken == [[14, 1, 2 * 10**9]]

@@ -13,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from headrace.conformance.script import SetClock
 from headrace.contracts import Attempt
-from headrace.costs import Price
+from headrace.costs import Price, Rates
 from headrace.errors import AllProvidersFailed, ProviderError, RateLimited, Unreachable
 from headrace.models import RoutedEmbeddingModel, RoutedModel
 from headrace.routes import Around, Route
@@ -108,7 +108,7 @@ DOWN = ProviderError("down", status=500, raw_request="q", raw_response="a")
 
 def routed(*providers: Scripted, clock: SetClock | None = None, prices: tuple[Price, ...] = ()) -> RoutedModel:
     """The model ``m`` whose providers are called ``p0``, ``p1``, ... with types ``t0``, ``t1``, ..."""
-    routes = [Route(f"p{index}", f"t{index}", provider, prices) for index, provider in enumerate(providers)]
+    routes = [Route(f"p{index}", f"t{index}", provider, Rates(prices)) for index, provider in enumerate(providers)]
     return RoutedModel("m", routes, Around(clock or SetClock()))
 
 
@@ -351,7 +351,7 @@ EMBED = EmbeddingRequest(input="x")
 
 
 def embedding(*providers: Scripted, clock: SetClock | None = None) -> RoutedEmbeddingModel:
-    routes = [Route(f"p{index}", f"t{index}", each, (PRICE,)) for index, each in enumerate(providers)]
+    routes = [Route(f"p{index}", f"t{index}", each, Rates((PRICE,))) for index, each in enumerate(providers)]
     return RoutedEmbeddingModel("e", routes, Around(clock or SetClock()))
 
 

@@ -1,9 +1,9 @@
-"""What must stay fast, as CPU time and as a ratio to a bare baseline of the same run; kept in ``.bench/``.
+"""What must stay fast: speed.py over sockets, stores.py with ``--stores``, and here, with ``--quick``, in one process,
+as CPU time and as a ratio to a bare baseline of the same run; kept in ``.bench/last.json``.
 
-scripts/bench            measure, show beside the last saved run
-scripts/bench --save     ... and keep this run
-scripts/bench --check    ... and fail if a ratio is more than 10 % worse than the last saved run
-scripts/bench --stores   measure the stores on real engines instead (see stores.py; --stores --help)
+scripts/bench --quick            measure, show beside the last saved run
+scripts/bench --quick --save     ... and keep this run
+scripts/bench --quick --check    ... and fail if a ratio is more than 10 % worse than the last saved run
 """
 
 from __future__ import annotations
@@ -126,15 +126,21 @@ def help_milliseconds() -> float:
 
 def main() -> None:
     """Measure, show, and perhaps save or judge."""
-    if any(argument.partition("=")[0] == "--stores" for argument in sys.argv[1:]):
+    arguments = sys.argv[1:]
+    if any(argument.partition("=")[0] == "--stores" for argument in arguments):
         import stores  # it imports this module, and engines that are not always there
 
-        stores.main(sys.argv[1:])
+        stores.main(arguments)
+        return
+    if "--quick" not in arguments:
+        import speed
+
+        speed.main(arguments)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save", action="store_true")
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
+    for name in ("quick", "save", "check"):
+        parser.add_argument(f"--{name}", action="store_true")
+    options = parser.parse_args(arguments)
     figures = asyncio.run(in_process(assemble(loads(CONFIG), plugins.load())))
     figures["help_ms"] = help_milliseconds()
     baseline = figures["baseline_us"]

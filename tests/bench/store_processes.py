@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -16,15 +14,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import processes
 from store_engines import Engine
 from store_measures import Say, compared, config
 from store_rows import request_body
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT.parent / "shared" / "bench" / "loadgen" / "loadgen.c"
-BINARY = ROOT / ".bench" / "loadgen"
+LOAD = Path(__file__).with_name("load.py")
 CONNECTIONS = 32
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _DRAINED_WITHIN_S = 60
 _SAMPLE_S = 0.25
 
@@ -36,14 +32,12 @@ class Server:
         self.process, self.url, self.request = process, url, request
 
     def cpu_s(self) -> float:
-        """CPU time of all its threads so far, in steps of 10 ms."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        """CPU time of all its processes so far, in steps of 10 ms."""
+        return processes.cpu_s([self.process.pid])
 
     def rss_mib(self) -> float:
-        """The memory it has now."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") / 2**20
+        """The memory they have now."""
+        return processes.rss_mib([self.process.pid])
 
     def metric(self, name: str) -> float:
         """The value of one of its metrics; 0 where it is not there."""
@@ -86,32 +80,10 @@ def serving(text: str) -> Iterator[Server]:
             process.stdout.close()
 
 
-def why_no_load() -> str | None:
-    """Why there is no load generator; None if there is one, built by now."""
-    if not SOURCE.is_file():
-        return f"no load generator at {SOURCE.relative_to(ROOT.parent)}"
-    if BINARY.exists() and BINARY.stat().st_mtime >= SOURCE.stat().st_mtime:
-        return None
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return "no C compiler for the load generator"
-    BINARY.parent.mkdir(exist_ok=True)
-    subprocess.run([compiler, "-O2", "-o", str(BINARY), str(SOURCE), "-lm"], check=True)
-    return None
-
-
-def load(server: Server, seconds: float, *, rate: float = 0, warmup: float = 0) -> subprocess.Popen[str]:
-    """Requests to ``/inference`` from 32 connections, at a rate or as fast as they are answered."""
-    options = {
-        "url": f"{server.url}/inference",
-        "body-file": str(server.request),
-        "conns": str(CONNECTIONS),
-        "duration": str(seconds),
-        "warmup": str(warmup),
-        "rate": str(rate),
-        "timeout": "10",
-    }
-    command = [str(BINARY), *(part for name, value in options.items() for part in (f"--{name}", value))]
+def load(server: Server, seconds: float, *, rate: float = 0) -> subprocess.Popen[str]:
+    """Requests to ``/inference``, at a rate, or from 32 connections as fast as they are answered."""
+    options = ["--connections", str(CONNECTIONS), "--seconds", str(seconds), "--rate", str(rate)]
+    command = [sys.executable, str(LOAD), f"{server.url}/inference", str(server.request), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -121,15 +93,14 @@ def answered(generator: subprocess.Popen[str]) -> dict[str, Any]:
     if generator.returncode:
         raise RuntimeError(f"the load generator failed with status {generator.returncode}")
     found: dict[str, Any] = json.loads(output)
-    if failed := found["errors"] - found["err_timeout"]:
-        raise RuntimeError(f"{failed} requests failed: status {found['bad_status']} {found['bad_body']}")
+    found["timed_out"] = found["wrong"].pop("timed out", 0)
+    if found["wrong"]:
+        raise RuntimeError(f"requests failed: {found['wrong']}")
     return found
 
 
 def over_sockets(engine: Engine, *, pairs: int, seconds: float, say: Say) -> dict[str, Any]:
     """``/inference`` on the echo over Hypercorn, storing and not, in turns; records drain between the turns."""
-    if reason := why_no_load():
-        return {"skipped": reason}
     rates: dict[bool, list[float]] = {True: [], False: []}
     cpu: dict[bool, list[float]] = {True: [], False: []}
     with ExitStack() as stack:
@@ -147,7 +118,7 @@ def over_sockets(engine: Engine, *, pairs: int, seconds: float, say: Say) -> dic
                 seen = answered(load(server, seconds))
                 server.drain()
                 rates[stores].append(seen["rps"])
-                cpu[stores].append((server.cpu_s() - before) / seen["ok"] * 1e6)
+                cpu[stores].append((server.cpu_s() - before) / seen["answered"] * 1e6)
     found = compared(rates[True], rates[False])
     found["cpu_us_storing"] = statistics.median(cpu[True])
     found["cpu_us_not_storing"] = statistics.median(cpu[False])
@@ -157,8 +128,6 @@ def over_sockets(engine: Engine, *, pairs: int, seconds: float, say: Say) -> dic
 
 def memory(engine: Engine, *, seconds: float, say: Say) -> dict[str, Any]:
     """Memory of two gateways that are flooded while the store is away: one spills, the other lets requests wait."""
-    if reason := why_no_load():
-        return {"skipped": reason}
     if engine.away is None:
         return {"skipped": "the server is not ours to kill"}
     with ExitStack() as stack:
@@ -191,8 +160,8 @@ def _flatness(samples: list[float], server: Server, seen: dict[str, Any]) -> dic
         "two_thirds_max_mib": max(before),
         "max_mib": max(samples),
         "end_mib": samples[-1],
-        "answered": seen["ok"],
-        "timed_out": seen["err_timeout"],
+        "answered": seen["answered"],
+        "timed_out": seen["timed_out"],
         "spilled": server.metric("headrace_records_spilled_total"),
         "waiting": server.metric("headrace_records_waiting"),
         "dropped": server.metric("headrace_records_dropped_total"),

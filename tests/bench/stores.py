@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import time
 import traceback
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from typing import Any
 
 import store_measures as measures
 import store_processes as processes
+from processes import machine
 from rich.console import Console
 from store_engines import NAMES, Engine, engine
 from store_page import page, table
@@ -60,7 +59,7 @@ def main(arguments: list[str]) -> None:
         except Exception as error:  # the others are to be measured all the same
             traceback.print_exc()
             measured["failed"] = f"{type(error).__name__}: {error}"
-        found["machine"] = _machine()
+        found["machine"] = machine()
         SAVED.parent.mkdir(exist_ok=True)
         SAVED.write_text(json.dumps(found, indent=2))
     _console.print(table(found))
@@ -137,21 +136,3 @@ def _rows(parser: argparse.ArgumentParser, text: str) -> dict[str, int]:
         return dict.fromkeys(NAMES, 1_000_000) | {name: int(number) for name, number in said.items()}
     except ValueError:
         parser.error(f"--rows: {text!r} is neither N nor STORE=N,...")
-
-
-def _machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(pages / 2**30),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "load_1min": os.getloadavg()[0],
-    }

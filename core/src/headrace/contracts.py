@@ -19,6 +19,8 @@ from .credentials import Location, Secret
 from .extras import Extra
 from .jobs import JobStatus
 from .media import File
+from .prices import ListedPrice as ListedPrice
+from .prices import PriceList as PriceList
 from .prompts import Prompts
 from .queries import DatapointQuery as DatapointQuery
 from .queries import DatasetSummary as DatasetSummary
@@ -222,6 +224,8 @@ class Attempt(Struct):
     response_time_ms: int | None = None
     ttft_ms: int | None = None
     error: str | None = None
+    price_version: str | None = None
+    failure: str | None = None  # what kind of error, in a word that metrics can count by
 
 
 class Task(Struct, frozen=True):

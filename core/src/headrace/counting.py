@@ -11,8 +11,9 @@ import json
 import logging
 import mmap
 import os
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,34 @@ class Counts:
             head[1] = slot + 1  # last: a reader never finds a number without its name
         self._slots[name][labels] = slot
         return slot
+
+
+class Histogram:
+    """How often a number fell between which two bounds, and the sum of all; one series of a family.
+
+    Each bucket counts for itself, and is there from the first number that falls into it. A page adds them up.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_labels", "_name", "_slots", "_sum")
+
+    def __init__(self, counts: Counts, name: str, labels: Labels, bounds: Sequence[float]) -> None:
+        self._counts = counts
+        self._name = name
+        self._labels = labels
+        self._bounds = bounds
+        self._slots: list[int | None] = [None] * (len(bounds) + 1)
+        self._sum = counts.slot(f"{name}_sum", labels)
+
+    def observe(self, number: float) -> None:
+        """Count one."""
+        at = bisect_left(self._bounds, number)
+        slot = self._slots[at]
+        if slot is None:
+            bound = str(self._bounds[at]) if at < len(self._bounds) else "+Inf"
+            slot = self._slots[at] = self._counts.slot(self._name, (*self._labels, ("le", bound)))
+        values = self._counts.values
+        values[slot] += 1
+        values[self._sum] += number
 
 
 def _read(board: int, at: int) -> Iterator[tuple[str, Labels, float, bool]]:

@@ -177,8 +177,8 @@ class RateLimitExceeded(ProviderError):
 
     http_status = 429
 
-    def __init__(self, message: str, *, limits: Sequence[Mapping[str, Any]] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, limits: Sequence[Mapping[str, Any]] = (), **raw: Any) -> None:
+        super().__init__(message, **raw)
         self.limits = tuple(limits)
 
     def __str__(self) -> str:

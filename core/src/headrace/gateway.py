@@ -24,6 +24,7 @@ from .exchange import EmbeddingsAnswer, InferenceChunk, InferenceRequest, Infere
 from .feedback import FeedbackDesk
 from .functions import Function
 from .history import History
+from .incoming import current
 from .inference import Inference, Trial, raw_responses, total, without_bytes
 from .recorder import Recorder
 from .records import ConfigSnapshot, Record
@@ -127,6 +128,11 @@ class Gateway:
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be run beside everything else."""
+        return self._attendants is not None and not self._attendants.cancel_scope.cancel_called
+
     def attend(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run this beside everything else until the gateway closes, which cancels it. It must be open."""
         assert self._attendants is not None
@@ -218,6 +224,8 @@ class Gateway:
 
     async def _begin(self, request: InferenceRequest) -> Inference:
         inference = self._admission.admit(request, await self.workflows.of(request))
+        if (incoming := current()) is not None:
+            incoming.function_name, incoming.trials = inference.function.name, inference.trials
         if self.attachments.has_files(request.input):
             with ExitStack() as held:
                 held.enter_context(self.attachments.held(request.input))
@@ -238,7 +246,7 @@ class Gateway:
     async def _record(self, inference: Inference, records: Sequence[Record]) -> None:
         """Hand over these and every attempt; with files in them, once the object store has those."""
         for trial in inference.trials:
-            self._count_tokens(trial.task.attempts)
+            self._count(trial.task.attempts)
         if not self.attachments.has_files(inference.input):
             await self._put(inference, records)
         elif self._background is None or self._storing >= MAX_STORING:
@@ -276,10 +284,9 @@ class Gateway:
         if self._recorder is not None and not inference.request.dryrun:
             await self._recorder.put([*records, *inference.attempts()])
 
-    def _count_tokens(self, attempts: Sequence[Attempt]) -> None:
+    def _count(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            if attempt.error is None and attempt.provider_type != RELAY:  # who ran it counts it
-                self.telemetry.tokens(attempt.usage.input_tokens, attempt.usage.output_tokens)
+            self.telemetry.attempt(attempt, relayed=attempt.provider_type == RELAY)
 
     # -- embeddings ---------------------------------------------------------------------------------------
 
@@ -299,7 +306,8 @@ class Gateway:
         except HeadraceError as error:
             error.raw_responses = raw_responses(attempts) if include_raw_response else ()
             raise
-        self._count_tokens(attempts)
+        finally:
+            self._count(attempts)
         return EmbeddingsAnswer(
             embeddings=response.embeddings,
             usage=total([attempt for attempt in attempts if attempt.error is None]),

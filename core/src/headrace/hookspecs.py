@@ -13,6 +13,7 @@ from .contracts import (
     Factory,
     ObjectStore,
     Optimizer,
+    PriceList,
     Provider,
     Store,
     Tracer,
@@ -83,6 +84,12 @@ def headrace_object_stores() -> list[Factory[ObjectStore]]:
 def headrace_tracers() -> list[Factory[Tracer]]:
     """Where traces go; ``[gateway.export.otlp.traces]`` takes the type ``otlp``."""
     return cast("list[Factory[Tracer]]", [])
+
+
+@hookspec
+def headrace_prices() -> list[Factory[PriceList]]:
+    """Types for ``[headrace.prices]``: what models cost whose providers have no ``cost`` of their own."""
+    return cast("list[Factory[PriceList]]", [])
 
 
 @hookspec

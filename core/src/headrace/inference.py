@@ -202,6 +202,7 @@ class Inference:
             ttft_ms=attempt.ttft_ms,
             cached=attempt.cached,
             error=attempt.error,
+            price_version=attempt.price_version,
         )
 
 

@@ -12,9 +12,8 @@ from uuid import UUID
 from msgspec import structs
 
 from .attempts import StreamWatch, Watch
-from .cache import NOTHING_SPENT, key_of
+from .cache import key_of
 from .contracts import Attempt, Batcher, BatchPolled, BatchStarted, Embedder, Provider, UrlTaker
-from .costs import cost_of
 from .errors import AllProvidersFailed, NotForThisProvider, NotFound
 from .media import File
 from .routes import NO_EXTRA, NO_TIMEOUTS, Around, Route
@@ -83,8 +82,7 @@ class _Routed(Generic[P]):
             except BaseException:
                 watch.ended("cancelled before its end")
                 raise
-            cost = NOTHING_SPENT.cost if watch.attempt.cached else cost_of(route.prices, response.raw_response)
-            watch.answered(response, cost)
+            watch.answered(response, route.rates)
             if watch.reserved is not None:
                 watch.reserved.settle(watch.attempt.usage)
             return response
@@ -171,7 +169,7 @@ class RoutedModel(_Routed[Provider]):
                 watch.ended("the stream was closed before its end")
                 raise
             finally:
-                stream.close(route.prices)
+                stream.close(route.rates)
                 if watch.reserved is not None:
                     watch.reserved.settle(watch.attempt.usage, failed=watch.attempt.error is not None)
         raise AllProvidersFailed(errors)

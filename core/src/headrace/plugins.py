@@ -32,6 +32,7 @@ Kind: TypeAlias = Literal[
     "buckets",
     "object_store",
     "tracer",
+    "prices",
     "weights",
 ]
 State: TypeAlias = Literal["loaded", "skipped", "failed", "incompatible"]
@@ -47,6 +48,7 @@ HOOKS: Mapping[Kind, str] = {
     "buckets": "headrace_buckets",
     "object_store": "headrace_object_stores",
     "tracer": "headrace_tracers",
+    "prices": "headrace_prices",
     "weights": "headrace_weights",
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .cache import AnswerCache
 from .contracts import Clock
-from .costs import Price
+from .costs import NO_RATES, Rates
 from .extras import Extra
 from .limiting import Limiter
 from .media import File
@@ -27,7 +27,7 @@ class Route(Generic[P_co]):
     name: str
     type: str
     provider: P_co
-    prices: Sequence[Price] = ()
+    rates: Rates = NO_RATES
     extra: Extra = NO_EXTRA
     timeouts: Timeouts = NO_TIMEOUTS
     api_type: ApiType = "chat_completions"

@@ -23,6 +23,7 @@ from ..feedback import FeedbackDesk, Metric
 from ..fetching import Fetcher
 from ..gateway import Gateway, snapshot_of
 from ..history import History
+from ..outbound import Outbound
 from ..plugins import Registry
 from ..recorder import Recorder
 from ..reports import Reports
@@ -32,7 +33,7 @@ from ..telemetry import Telemetry
 from ..traced import TracedAuthenticator, TracedFeedbackDesk, TracedLimiter
 from ..transport import Transport
 from ..workflows import Workflows
-from .batches import batch_prices
+from .batches import batch_rates
 from .functions import Functions
 from .limits import limiter_of
 from .models import Models
@@ -63,10 +64,11 @@ class Assembly:
         self._traces = traces(self.parts, self._tables.gateway.export.otlp.traces, environ)
         self.parts.services = replace(self.parts.services, transport=transport or self._transport())
         self.parts.own(self.parts.services.transport)
+        outbound: Transport = Outbound(self.parts.services.transport)
         if self._traces is not None:
-            marked = self._traces.transport(self.parts.services.transport)
-            self.parts.services = replace(self.parts.services, transport=marked)
-        self._telemetry = Telemetry()
+            outbound = self._traces.transport(outbound)
+        self.parts.services = replace(self.parts.services, transport=outbound)
+        self._telemetry = Telemetry(self._tables.gateway.metrics.tensorzero_inference_latency_overhead_seconds_buckets)
         self._storing = Storing(self.parts, self._tables, environ, self._telemetry, store)
         self.store = self._storing.store
         self.parts.own(self.store)
@@ -189,7 +191,7 @@ class Assembly:
             functions=self.functions.functions,
             tools=self.functions.tools,
             model=self.models.routed,
-            prices=partial(batch_prices, self._tables),
+            rates=partial(batch_rates, self._tables, self.models.pricing, self.models.table_of_short),
             attachments=self.attachments,
             store=self.store,
             recorder=recorder,

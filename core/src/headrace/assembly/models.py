@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
-from ..config import CostEntry, EmbeddingProviderKeys, ProviderKeys, Tables
+from ..config import EmbeddingProviderKeys, ProviderKeys, Tables
 from ..config import Timeouts as TimeoutsTable
 from ..contracts import Embedder, EmbeddingModel, Model, Provider
-from ..costs import Price
 from ..errors import ConfigError, NotFound
 from ..models import RoutedEmbeddingModel, RoutedModel
 from ..relays import RELAY, RelayedEmbeddingModel, RelayedModel
@@ -19,6 +17,7 @@ from ..routes import Around, Route
 from ..tags import canonical, is_reserved
 from ..timeouts import Timeouts
 from .parts import Parts
+from .prices import Pricing
 from .tracing import Traces, upstream_of
 
 # Models called by a short name are built on their first request; a caller could go on inventing names.
@@ -30,6 +29,7 @@ class Models:
 
     def __init__(self, parts: Parts, tables: Tables, around: Around, traces: Traces | None = None) -> None:
         self._parts = parts
+        self.pricing = Pricing(parts, tables.headrace.prices)
         self._tables = tables
         self._around = around
         self.traces = traces
@@ -61,7 +61,8 @@ class Models:
             raise self._unknown(name)
         type_, table = found
         provider = self._unowned(name, type_, table)
-        routes = [Route(type_, type_, provider, api_type=_api_type(provider))]
+        rates = self.pricing.rates({**table, "type": type_})
+        routes = [Route(type_, type_, provider, rates, api_type=_api_type(provider))]
         return self._made(RoutedModel, {type_: table}, name, routes, self._around)
 
     def _unknown(self, name: str) -> ConfigError:
@@ -81,9 +82,15 @@ class Models:
             if not isinstance(provider, Embedder) or found is None:
                 known = ", ".join(self.embedding_models) or "none"
                 raise ConfigError(f"Embedding model '{name}' not found in embedding model table (known: {known})")
-            route: Route[Embedder] = Route(found[0], found[0], provider, api_type="embeddings")
+            rates = self.pricing.rates({**found[1], "type": found[0]})
+            route: Route[Embedder] = Route(found[0], found[0], provider, rates, api_type="embeddings")
             _bounded(self._short_embeddings)[name] = RoutedEmbeddingModel(name, [route], self._around)
         return self._short_embeddings[name]
+
+    def table_of_short(self, name: str) -> dict[str, Any] | None:
+        """What a provider's table would say for a model called by a short name; None if that is none."""
+        found = self._shorthand(name)
+        return {**found[1], "type": found[0]} if found else None
 
     def knows(self, name: str, provider_name: str | None) -> bool:
         """Whether there is such a model, and in it such a provider; where others run them, that is not known here."""
@@ -116,7 +123,7 @@ class Models:
                     provider_name,
                     str(settings["type"]),
                     provider,
-                    prices=tuple(map(price_of, keys.cost)),
+                    rates=self.pricing.rates(settings, keys.cost),
                     extra=keys.extra,
                     timeouts=seconds(keys.timeouts),
                     api_type=_api_type(provider),
@@ -159,7 +166,7 @@ class Models:
                     provider_name,
                     str(settings["type"]),
                     provider,
-                    prices=tuple(map(price_of, keys.cost)),
+                    rates=self.pricing.rates(settings, keys.cost),
                     extra=keys.extra,
                     timeouts=Timeouts(total_s=_s(keys.timeout_ms)),
                     api_type="embeddings",
@@ -270,15 +277,3 @@ def _bounded(models: dict[str, Any]) -> dict[str, Any]:
     if len(models) >= MAX_SHORT:
         del models[next(iter(models))]
     return models
-
-
-def price_of(entry: CostEntry) -> Price:
-    """What an entry of the configuration says a value costs."""
-    per_unit = entry.cost_per_unit
-    rate = Decimal(str(per_unit)) if per_unit is not None else Decimal(str(entry.cost_per_million)) / 1_000_000
-    return Price(
-        pointer=entry.pointer or entry.pointer_nonstreaming or "",
-        streaming_pointer=entry.pointer or entry.pointer_streaming or "",
-        rate=rate,
-        required=entry.required,
-    )

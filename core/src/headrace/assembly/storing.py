@@ -164,7 +164,7 @@ class Storing:
         if self.store is None:
             return None
         observability, records = self._tables.gateway.observability, self._tables.headrace.records
-        gathered: dict[str, Any] = {"wait": not observability.async_writes, "pace": Pace(pace_s=PACE_S)}
+        gathered: dict[str, Any] = {"wait": not observability.async_writes, "pace": Pace(pace_s=self._pace_s())}
         writes = observability.batch_writes
         if writes is not None and writes.enabled:
             max_rows = writes.max_rows_postgres if self.backend == "postgres" else None
@@ -184,6 +184,10 @@ class Storing:
         self._telemetry.watch("headrace_records_waiting", lambda: recorder.waiting)
         self._telemetry.watch("headrace_records_spilled", lambda: recorder.spilled_total)
         return recorder
+
+    def _pace_s(self) -> float:
+        """None where a batch costs nothing beside its records."""
+        return 0.0 if self._is_lent or self.backend == "memory" else PACE_S
 
     def retention(self) -> Retention | None:
         """What ends old rows; None where nothing is to end."""

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import ConfigError
+from .logs import log_to_stderr, set_level
 
 if TYPE_CHECKING:  # half a second, and 40 MB, which the process that only looks after workers need not spend
     from ..config import Config
     from ..plugins import Registry
 
+__all__ = ["log_to_stderr", "open_config", "set_level", "with_config"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger(__name__)
-
-# The words of RUST_LOG, which TensorZero's users have set.
-_LEVELS = {
-    "trace": logging.DEBUG,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-    "off": logging.CRITICAL,
-}
 
 
 def with_config(command: F) -> F:
@@ -60,35 +51,3 @@ def open_config(config_file: str | None, *, default_config: bool, strict_plugins
         return load(config_file), registry
     log.warning("Running with an empty configuration: only default functions and models by short name are available")
     return loads(), registry
-
-
-def log_to_stderr(log_format: str) -> None:
-    """Set up logging for a command that stays; ``set_level`` says how much once the configuration is known."""
-    handler = logging.StreamHandler()
-    if log_format == "json":
-        handler.setFormatter(_JsonLines())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("httpx", "httpcore", "hypercorn.error"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def set_level(*, debug: bool, environ: Mapping[str, str] = os.environ) -> None:
-    """``gateway.debug`` or, before it, the general level in ``RUST_LOG``; levels of its modules mean nothing here."""
-    asked = [part.strip().lower() for part in environ.get("RUST_LOG", "").split(",") if "=" not in part]
-    level = next((_LEVELS[word] for word in asked if word in _LEVELS), logging.DEBUG if debug else logging.INFO)
-    logging.getLogger().setLevel(level)
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "timestamp": self.formatTime(record),
-            "level": record.levelname,
-            "target": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)

@@ -88,6 +88,7 @@ from .stores import (
     FilesTable,
     HeadraceTable,
     PostgresTable,
+    PricesTable,
     RetentionTable,
     SplitsTable,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "OpenAISftTable",
     "OtlpTable",
     "PostgresTable",
+    "PricesTable",
     "Problems",
     "ProviderKeys",
     "ProviderTypeTable",

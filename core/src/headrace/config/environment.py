@@ -18,7 +18,6 @@ def environment(name: str, environ: Mapping[str, str] = os.environ) -> str | Non
     stem = name.removeprefix(_THEIRS).removeprefix(_OURS)
     theirs, ours = (environ.get(f"{prefix}{stem}") or None for prefix in (_THEIRS, _OURS))
     if theirs and ours and theirs != ours:
-        raise ConfigError(
-            f"{_THEIRS}{stem} and {_OURS}{stem} are both set and differ (`{theirs}`, `{ours}`): keep one of them"
-        )
+        # Without the values: there are passwords in URLs.
+        raise ConfigError(f"{_THEIRS}{stem} and {_OURS}{stem} are both set and differ: keep one of them")
     return ours or theirs

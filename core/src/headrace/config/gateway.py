@@ -99,7 +99,7 @@ class ExportTable(Table):
 
 
 class GatewayMetricsTable(Table):
-    """``[gateway.metrics]``: bounds, in seconds, of the histogram's buckets; none leaves the histogram out."""
+    """``[gateway.metrics]``: bounds, in seconds, of the histogram's buckets; none makes it a summary."""
 
     tensorzero_inference_latency_overhead_seconds_buckets: list[FiniteFloat] = Field(default=[0.001, 0.01, 0.1])
 

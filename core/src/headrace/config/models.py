@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import FiniteFloat, model_validator
 
 from ..sampling import ExtraKeys
 from .base import U64, CheckedBy, Table, refuse
@@ -118,7 +118,7 @@ class ProviderKeys(ExtraKeys, extra="forbid", frozen=True, strict=True):
 
     timeouts: Timeouts = Timeouts()
     discard_unknown_chunks: bool = False
-    cost: list[CostEntry] = Field(default=[])
+    cost: list[CostEntry] | None = None
     batch_cost: list[UnifiedCostEntry] | None = None
 
 
@@ -126,7 +126,7 @@ class EmbeddingProviderKeys(ExtraKeys, extra="forbid", frozen=True, strict=True)
     """The same for ``[embedding_models.M.providers.P]``; ``timeout_ms`` bounds one call."""
 
     timeout_ms: U64 | None = None
-    cost: list[UnifiedCostEntry] = Field(default=[])
+    cost: list[UnifiedCostEntry] | None = None
 
 
 class ModelTable(Table):

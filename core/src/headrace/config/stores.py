@@ -109,6 +109,13 @@ class RetentionTable(Table):
         return {what: limit for what, limit in days.items() if limit is not None}
 
 
+class PricesTable(Table):
+    """``[headrace.prices]``: the list of prices for providers without ``cost``, if a plugin has it."""
+
+    enabled: bool = True
+    type: str = "genai"
+
+
 class HeadraceTable(Table):
     """``[headrace]``: what TensorZero does not know. ``transport`` is ``{ type = ... }`` with its plugin's keys."""
 
@@ -116,5 +123,6 @@ class HeadraceTable(Table):
     files: FilesTable = FilesTable()
     records: RecordsTable = RecordsTable()
     retention: RetentionTable = RetentionTable()
+    prices: PricesTable = PricesTable()
     transport: dict[str, Any] | None = None
     max_body_bytes: PositiveInt = 100 * 1024 * 1024

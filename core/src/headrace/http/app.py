@@ -37,6 +37,7 @@ from .errors import Edge, keep, native_body, respond
 from .routing import Exact, Route, introduce
 from .sse import Pulse
 from .tracing import Traced, keep_custom, speaks_of_traces
+from .watching import Watched
 
 _VERSION = (b"x-tensorzero-gateway-version", __version__.encode())
 _CLOSE = (b"connection", b"close")
@@ -77,7 +78,9 @@ def create_app(
         router = Guard(router, gateway.authenticator, base_path)
     if gateway.tracing is not None:
         router = Traced(router, gateway.tracing, base_path)
-    return _Around(router, Edge(error_json, debug, Pulse(keep_alive_s, gateway.attend)), gateway)
+    gateway.telemetry.version = __version__
+    around = _Around(router, Edge(error_json, debug, Pulse(keep_alive_s, gateway.attend)), gateway)
+    return Watched(around, gateway, routes, base_path)
 
 
 def routes_of(gateway: Gateway, max_body_bytes: int) -> list[Route]:
