@@ -35,19 +35,28 @@ Serve = Callable[..., AbstractContextManager[Served]]
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Serve:
+def serve(tmp_path: Path, serve_in: Callable[[Path], Serve]) -> Serve:
     """``with serve(toml, "--workers", "2") as served``."""
+    return serve_in(tmp_path)
 
+
+@pytest.fixture(scope="session")
+def serve_in() -> Callable[[Path], Serve]:
+    """``serve`` in another folder: for a gateway that several tests share."""
+    return _serve_in
+
+
+def _serve_in(folder: Path) -> Serve:
     @contextmanager
     def run(toml: str, *arguments: str, name: str = "headrace", **environment: str) -> Iterator[Served]:
-        (tmp_path / f"{name}.toml").write_text(toml)
-        log = tmp_path / f"{name}.log"
+        (folder / f"{name}.toml").write_text(toml)
+        log = folder / f"{name}.log"
         command = [HEADRACE, "serve", "--config", f"{name}.toml", "--bind-address", "127.0.0.1:0", *arguments]
         with (
             log.open("w") as errors,
             subprocess.Popen(
                 command,
-                cwd=tmp_path,
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,12 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 from engines.clickhouse import Server, Unavailable, running
-from faults import Disk, Drill, kill_both, kill_the_gateway, pass_an_outage, smoke
-from faults_proxy import Proxy, cut_connections, fall_silent, kill_the_migration, proxied
+from faults import Disk, Drill, pass_an_outage, smoke
+from faults_proxy import Proxy, kill_the_migration, proxied
+from faults_server import ServerDrills
 from headrace_clickhouse import ClickHouse, Settings
 
 pytestmark = pytest.mark.clickhouse
-
-# Asynchronously the same fault meets the same code with more at stake in memory: a variant for `scripts/faults`.
-EACH_WAY = pytest.mark.parametrize(
-    "is_async", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["sync", "async"]
-)
 
 
 class Database:
@@ -71,39 +67,8 @@ def database(server: Server) -> Database:
     return Database(server)
 
 
-@pytest.fixture
-def new_drill(serve: Any, tmp_path: Path, database: Database) -> Callable[..., Drill]:
-    def new(*, is_async: bool = False) -> Drill:
-        return Drill(database, serve, tmp_path, is_async=is_async)
-
-    return new
-
-
-@EACH_WAY
-def test_kill_9_of_the_gateway(new_drill: Any, is_async: bool) -> None:
-    kill_the_gateway(new_drill(is_async=is_async))
-
-
-@EACH_WAY
-def test_kill_9_of_the_server(new_drill: Any, server: Server, is_async: bool) -> None:
-    what = "`kill -9` of the server, later a start"
-    pass_an_outage(new_drill(is_async=is_async), what, server.kill9, server.start)
-
-
-@EACH_WAY
-def test_kill_9_of_the_server_and_then_of_the_gateway(new_drill: Any, server: Server, is_async: bool) -> None:
-    kill_both(new_drill(is_async=is_async), "`kill -9` of the server, then of the gateway", server.kill9, server.start)
-
-
-@EACH_WAY
-def test_connections_are_cut_in_the_middle(new_drill: Any, database: Database, is_async: bool) -> None:
-    with database.proxied() as proxy:
-        cut_connections(new_drill(is_async=is_async), proxy)
-
-
-def test_the_server_falls_silent(new_drill: Any, database: Database) -> None:
-    with database.proxied() as proxy:
-        fall_silent(new_drill(), proxy)
+class TestClickHouseFaults(ServerDrills):
+    """A server is one process."""
 
 
 def test_the_disk_of_the_server_is_full(serve: Any, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ providers.echo = { type = "echo" }
 [functions.repeat]
 type = "chat"
 variants.parrot = { type = "chat_completion", model = "parrot" }
+variants.cockatoo = { type = "chat_completion", model = "parrot" }
 """
 
 

@@ -97,7 +97,7 @@ async def write(history: History, *stores: Store) -> None:
             await store.write(history.records[first : first + PART])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 async def test_answers_as_memory_does(store: Store, seed: int) -> None:
     history = History(seed)
     async with Memory(MemorySettings()) as memory, store:
