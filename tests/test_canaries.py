@@ -19,8 +19,7 @@ import pytest
 from collector import http_collector
 from headrace.authentication import make_key
 from headrace_sqlite import Settings, Sqlite
-
-from conftest import HEADRACE, Serve
+from served import HEADRACE, Serve
 
 GATEWAY_KEY, GATEWAY_KEY_ROW = make_key(datetime.now(UTC))
 # A key of the right form that nobody has; a wrong one of another form.

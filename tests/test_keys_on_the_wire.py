@@ -20,8 +20,7 @@ import pytest
 from headrace.authentication import make_key
 from headrace.contracts import InferenceQuery
 from headrace_sqlite import Settings, Sqlite
-
-from conftest import HEADRACE
+from served import HEADRACE
 
 TOML = """
 [gateway]

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from collector import Collected, grpc_collector, http_collector
-
-from conftest import Serve
+from served import Serve
 
 CANARY = "the canary sings at dawn"
 

@@ -129,7 +129,11 @@ async def test_a_wrong_secret_and_a_key_that_never_was_are_told_alike() -> None:
     assert await authenticator.check(shown()) == KEY
 
 
-@pytest.mark.parametrize("hash_", ["", "0" * 64, "é" * 64, KEY.hash.upper(), KEY.hash + " "])
+@pytest.mark.parametrize(
+    "hash_",
+    ["", "0" * 64, "é" * 64, KEY.hash.upper(), KEY.hash + " "],
+    ids=["none", "zeros", "no ASCII", "upper case", "longer"],
+)
 async def test_no_other_hash_will_do(hash_: str) -> None:
     key = structs.replace(KEY, hash=hash_)
     assert await refusal(Authenticator(Keys(key), SetClock()), shown()) == UNKNOWN

@@ -32,7 +32,7 @@ class Pulse:
     something beside everything else until the app ends.
     """
 
-    def __init__(self, quiet_s: float, attend: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]) -> None:
+    def __init__(self, quiet_s: float, attend: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]) -> None:
         self._quiet_s = quiet_s
         self._attend = attend
         self._is_attended = False
