@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,13 @@ class Served:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop it, and wait for the end; returns the exit code."""
+        pid = self.process.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self.process.send_signal(how)
+        if how == signal.SIGKILL:  # a machine that kills does not ask whose child it is
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(int(worker), how)
         return self.process.wait(30)
 
 

@@ -28,7 +28,7 @@ def test_every_missing_part_is_named_by_its_key(tmp_path: Path, monkeypatch: pyt
         assemble(load(pattern), plugins.load(), environ=ENVIRONMENT)
     told = {line.partition(" ")[0].rstrip(":") for line in caught.value.problems}
     missing = {f"models.{type_}-model.providers.{type_}.type" for type_ in set(PROVIDERS) - INSTALLED}
-    assert told == missing | {"rate_limiting.rules", "functions.draft.experimentation.type"}
+    assert told == missing | {"functions.draft.experimentation.type"}
 
 
 def runnable() -> dict[str, str]:

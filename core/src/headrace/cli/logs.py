@@ -29,6 +29,8 @@ _TARGET = re.compile(r"[\w:.]+")
 _OURS = "headrace"
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+# One of ours in a URL, say; whose it is may be shown.
+_API_KEY = re.compile(r"(sk-t0-[A-Za-z0-9]{12}-)[A-Za-z0-9]{48}")
 # Shorter words are in texts that have nothing to do with them.
 _SHORTEST = 8
 
@@ -108,7 +110,7 @@ class _Lines(logging.Formatter):
         for secret in self._secrets:
             if secret in line:
                 line = line.replace(secret, "[redacted]")
-        return line
+        return _API_KEY.sub(r"\1[redacted]", line) if "sk-t0-" in line else line
 
     def written(self, record: logging.LogRecord) -> str:
         """The line as it is."""

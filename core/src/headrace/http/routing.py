@@ -37,7 +37,7 @@ class Exact:
     """
 
     def __init__(self, routes: Sequence[Route], base_path: str, router: ASGIApp) -> None:
-        base = base_path.rstrip("/")
+        self._base = base = base_path.rstrip("/")
         plain = [route for route in routes if not route.param_convertors]
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             (method, base + route.path): route.endpoint for route in plain for method in route.methods or ()
@@ -49,6 +49,8 @@ class Exact:
         if scope["type"] == "http" and not scope.get("root_path"):
             endpoint = self._endpoints.get((scope["method"], scope["path"]))
             if endpoint is not None:
+                if self._base:
+                    scope["root_path"] = self._base
                 answer = await endpoint(Request(scope, receive))
                 await answer(scope, receive, send)
                 return

@@ -114,6 +114,7 @@ class Client:
             timeout=settings.request_timeout_s,
             limits=httpx.Limits(max_connections=settings.max_connections),
             trust_env=False,
+            verify=self._address.base.startswith("https:"),  # certificates take 27 ms to load
         )
 
     @property

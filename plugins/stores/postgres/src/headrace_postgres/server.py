@@ -193,12 +193,14 @@ class Pool:
             try:
                 yield connection
                 await transaction.commit()
-            except TimeoutError:
-                raise
-            except Exception:
-                with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
-                    if connection.is_in_transaction():
+            except BaseException as error:
+                # To undo is to ask the server: not if it has fallen silent, nor where nobody waits any more.
+                is_heard = isinstance(error, Exception) and not isinstance(error, TimeoutError)
+                if is_heard and connection.is_in_transaction():
+                    with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
                         await transaction.rollback()
+                if connection.is_in_transaction():  # whoever gets it next must not be in there too
+                    connection.terminate()
                 raise
 
 
