@@ -48,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Fail a test that was skipped although ``HEADRACE_REQUIRE`` names its marker."""
     report = yield
     wanted = REQUIRED & {marker.name for marker in item.iter_markers()}
-    is_declared = ", 'Skipped: lacks " in str(report.longrepr)  # a plugin says which promises it does not make
+    is_declared = "Skipped: lacks " in str(report.longrepr)  # a plugin says which promises it does not make
     if report.skipped and wanted and not is_declared and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but HEADRACE_REQUIRE names {', '.join(sorted(wanted))}: {report.longrepr}"

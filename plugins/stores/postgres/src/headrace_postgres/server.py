@@ -65,9 +65,6 @@ class Server:
                 # With any floor, asyncpg logs a traceback for each attempt to restore it while the server is away.
                 min_size=0,
                 max_size=self._settings.connection_pool_size,
-                init=_insist_on_durability,
-                # What we do to a session ends with its transaction, so the pool need not ask the server to undo it.
-                reset=_keep,
                 **self._options(command_timeout=self._settings.command_timeout_s),
             )
         return Pool(self, pool)
@@ -165,6 +162,11 @@ class Pool:
         """
         with self._server.errors("write"):
             async with self._transaction() as connection:
+                # A database may have been told not to wait for its disk; records are worth the wait.
+                await connection.execute(
+                    "SELECT set_config('synchronous_commit', 'on', true)"
+                    " WHERE current_setting('synchronous_commit') = 'off'"
+                )
                 yield connection
 
     async def close(self) -> None:
@@ -193,14 +195,12 @@ class Pool:
             try:
                 yield connection
                 await transaction.commit()
-            except BaseException as error:
-                # To undo is to ask the server: not if it has fallen silent, nor where nobody waits any more.
-                is_heard = isinstance(error, Exception) and not isinstance(error, TimeoutError)
-                if is_heard and connection.is_in_transaction():
-                    with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
+            except TimeoutError:
+                raise
+            except Exception:
+                with anyio.CancelScope(shield=True), suppress(*_TROUBLES):
+                    if connection.is_in_transaction():
                         await transaction.rollback()
-                if connection.is_in_transaction():  # whoever gets it next must not be in there too
-                    connection.terminate()
                 raise
 
 
@@ -227,18 +227,6 @@ def _address(url: str) -> tuple[str, list[str]]:
     # `?password=` and `?host=` are allowed as well; a message then says less.
     hidden = [each for each in (url, password, unquote(password), parts.query) if each]
     return f"{parts.hostname or '(default host)'}:{port or 5432}{parts.path}", hidden
-
-
-async def _insist_on_durability(connection: Connection) -> None:
-    """For the session, however the server is configured: to wait for its disk, since records are worth the wait."""
-    await connection.execute(
-        "SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false)"
-        " FROM current_setting('synchronous_commit') AS setting"
-    )
-
-
-async def _keep(connection: Connection) -> None:
-    """Leave a session as it is."""
 
 
 async def _close(connection: Connection) -> None:
