@@ -31,10 +31,6 @@ _TROUBLES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 _BAD_VALUES = (TypeError, ValueError, OverflowError, RecursionError)
 
 
-class AlreadyThere(RecordRefused):
-    """A row of this key is there already."""
-
-
 class Server:
     """One database, and in it one schema. ``name`` is its address without user and password."""
 
@@ -75,9 +71,7 @@ class Server:
         try:
             yield
         except (*_TROUBLES, *_BAD_VALUES) as error:
-            kind: type[StoreError] = StoreError
-            if what == "write" and _is_for_good(error):
-                kind = AlreadyThere if isinstance(error, asyncpg.UniqueViolationError) else RecordRefused
+            kind = RecordRefused if what == "write" and _is_for_good(error) else StoreError
             # Without its cause: the text of that one has not been cleaned of the password.
             raise kind(f"postgres store {self.name}: cannot {what}: {self._explain(error, what)}") from None
 

@@ -50,7 +50,7 @@ from headrace.storage import SchemaStatus
 from . import answers, buckets, datapoints, everything, expiring, feedback, inferences, migrating, nearest, sums
 from .nearest import Nearest
 from .searching import Search
-from .server import AlreadyThere, Connection, Pool, Server
+from .server import Connection, Pool, Server
 from .settings import Settings
 from .tables import rows_of
 
@@ -85,19 +85,9 @@ class Postgres:
             tables = rows_of(records)
         if not tables:
             return
-        try:
-            # To copy rows takes half of the work, ours and the server's, but fails where one of them is there already,
-            # as it is when somebody sends them again.
-            async with pool.writing() as connection:
-                for table, rows in tables:
-                    if table.replaces:
-                        await connection.execute(table.insert, *table.arrays(rows))
-                    else:
-                        await connection.copy_records_to_table(table.name, records=rows, columns=table.names)
-        except AlreadyThere:
-            async with pool.writing() as connection:
-                for table, rows in tables:
-                    await connection.execute(table.insert, *table.arrays(rows))
+        async with pool.writing() as connection:
+            for table, rows in tables:
+                await connection.execute(table.insert, *table.arrays(rows))
 
     # -- inferences -------------------------------------------------------------------------------------------
 
