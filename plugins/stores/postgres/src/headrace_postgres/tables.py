@@ -95,10 +95,8 @@ class Table(Generic[R_co]):
             for n in self._jsons:
                 if row[n] is not None:
                     row[n] = _ENCODER.encode(row[n]).decode()
-                    if row[n] == "null":
-                        raise ValueError(
-                            "it has no JSON but null"
-                        )  # such as a NaN: it would come back as another value
+                    if row[n] == "null":  # such as a NaN: it would come back as another value
+                        raise ValueError("it has no JSON but null")
             for n, write in self._others:
                 if row[n] is not None:
                     row[n] = write(row[n])

@@ -11,12 +11,13 @@ from threading import Thread
 from typing import TypeAlias
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 from headrace.contracts import Bucket, Clock
 from headrace.refills import changed, now_us, refilled, suffices
 
 from .files import File
+from .waking import wake
 
 # Other connections hold the file for some milliseconds at a time. SQLite's own pauses, which grow to 100 ms, would
 # miss the moments in between while records are written without end.
@@ -89,7 +90,7 @@ class SqliteBuckets:
             except Exception as error:  # whatever it is, the thread has to live, and nobody may wait for ever
                 for job in jobs:
                     job.error = error
-            self._wake(jobs)
+            wake([job.done for job in jobs], self._loop)
         if self._connection is not None:
             self._connection.close()
 
@@ -153,16 +154,6 @@ class SqliteBuckets:
                 state = connection.execute(sql, (bucket.key,)).fetchone() or (bucket.capacity, at_us)
             balance, filled_us = state
             states[bucket.key] = refilled(bucket, balance, filled_us, at_us)
-
-    def _wake(self, jobs: Sequence[_Job]) -> None:
-        def wake() -> None:
-            for job in jobs:
-                job.done.set()
-
-        try:
-            from_thread.run_sync(wake, token=self._loop)
-        except RuntimeError:
-            pass  # That event loop has ended, and with it everybody who waited.
 
 
 def _take(job: _Job, states: _States) -> set[str]:

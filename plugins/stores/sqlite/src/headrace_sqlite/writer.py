@@ -10,13 +10,14 @@ from threading import Thread
 from typing import Any, TypeAlias
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 from headrace.errors import RecordRefused, StoreError
 from headrace.records import Record
 
 from .files import File
 from .rows import CacheEntry, Rows, statements
+from .waking import wake
 
 # A transaction takes on further batches up to here, so that nobody waits long for the work of others.
 _MERGE_RECORDS = 5000
@@ -86,7 +87,7 @@ class Writer:
         while not is_last:
             jobs, is_last = self._take()
             self._commit_all([job for job in jobs if self._is_ready(job)])
-            self._wake(jobs)
+            wake([job.done for job in jobs], self._loop)
         self._connection.close()
 
     def _take(self) -> tuple[list[_Job], bool]:
@@ -142,13 +143,3 @@ class Writer:
         refusal = kind(f"sqlite store {self._file.path}: cannot write: {error}")
         refusal.__cause__ = error
         return refusal
-
-    def _wake(self, jobs: list[_Job]) -> None:
-        def wake() -> None:
-            for job in jobs:
-                job.done.set()
-
-        try:
-            from_thread.run_sync(wake, token=self._loop)
-        except RuntimeError:
-            pass  # That event loop has ended, and with it everybody who waited.
